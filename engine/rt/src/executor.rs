@@ -1,0 +1,201 @@
+//! The executor of one shard: a slab of tasks and a queue of ready ones, all on one thread.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+
+use crate::mailbox::Inbox;
+use crate::shard;
+use crate::slab::Slab;
+
+type TaskFuture = Pin<Box<dyn Future<Output = ()>>>;
+
+struct Task {
+    /// Taken out while the task is polled, so that the slab is not borrowed meanwhile.
+    future: Option<TaskFuture>,
+    wake: Arc<TaskWake>,
+    waker: Waker,
+}
+
+/// What a waker points to. Owned by the task's slot; stale copies may outlive the task.
+pub(crate) struct TaskWake {
+    inbox: Arc<Inbox>,
+    slot: SlotCell,
+    /// Set while the task is in a ready queue or on its way there.
+    queued: AtomicBool,
+}
+
+/// The slot is written once, before the waker is shared.
+type SlotCell = std::sync::OnceLock<u32>;
+
+impl Wake for TaskWake {
+    fn wake(self: Arc<Self>) {
+        TaskWake::wake_by_ref(&self);
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if self.queued.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        shard::try_with(|current| match current {
+            Some(shard) if Arc::ptr_eq(shard.inbox(), &self.inbox) => shard.executor.push_ready(self.clone()),
+            _ => self.inbox.push_wake(self.clone()),
+        });
+    }
+}
+
+pub(crate) struct Executor {
+    tasks: RefCell<Slab<Task>>,
+    ready: RefCell<VecDeque<Arc<TaskWake>>>,
+    /// Set when the tasks are being dropped: what they spawn while dying is dropped too.
+    closed: Cell<bool>,
+}
+
+impl Executor {
+    pub(crate) fn new() -> Executor {
+        Executor { tasks: RefCell::new(Slab::new()), ready: RefCell::new(VecDeque::new()), closed: Cell::new(false) }
+    }
+
+    pub(crate) fn spawn(&self, inbox: &Arc<Inbox>, future: TaskFuture) {
+        if self.closed.get() {
+            return;
+        }
+        let wake = Arc::new(TaskWake { inbox: inbox.clone(), slot: SlotCell::new(), queued: AtomicBool::new(true) });
+        let task = Task { future: Some(future), wake: wake.clone(), waker: Waker::from(wake.clone()) };
+        let slot = self.tasks.borrow_mut().insert(task);
+        wake.slot.set(slot as u32).expect("a new task has no slot yet");
+        self.push_ready(wake);
+    }
+
+    pub(crate) fn push_ready(&self, wake: Arc<TaskWake>) {
+        self.ready.borrow_mut().push_back(wake);
+    }
+
+    pub(crate) fn ready_len(&self) -> usize {
+        self.ready.borrow().len()
+    }
+
+    /// Polls the ready task at `index` of the queue; the task that is last takes its place unless `index` is 0.
+    pub(crate) fn run_one(&self, index: usize) {
+        let wake = {
+            let mut ready = self.ready.borrow_mut();
+            if index == 0 { ready.pop_front() } else { ready.swap_remove_back(index) }
+        };
+        let Some(wake) = wake else { return };
+        let slot = *wake.slot.get().expect("a queued task has a slot") as usize;
+        let (mut future, waker) = {
+            let mut tasks = self.tasks.borrow_mut();
+            match tasks.get_mut(slot) {
+                // A task that ended leaves stale wakers behind; its slot may belong to another one now.
+                Some(task) if Arc::ptr_eq(&task.wake, &wake) => match task.future.take() {
+                    Some(future) => (future, task.waker.clone()),
+                    None => return,
+                },
+                _ => return,
+            }
+        };
+        // From here on a wake-up queues the task again, also one that comes while it is being polled.
+        wake.queued.store(false, Ordering::Release);
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(()) => {
+                let ended = self.tasks.borrow_mut().remove(slot);
+                drop(ended);
+                drop(future);
+            }
+            Poll::Pending => {
+                let mut tasks = self.tasks.borrow_mut();
+                if let Some(task) = tasks.get_mut(slot) {
+                    task.future = Some(future);
+                }
+            }
+        }
+    }
+
+    /// Drops every task. To be called with the shard still current, since futures give things back when dropped.
+    pub(crate) fn close(&self) {
+        self.closed.set(true);
+        loop {
+            let tasks = self.tasks.borrow_mut().take_all();
+            if tasks.is_empty() {
+                break;
+            }
+            drop(tasks);
+        }
+        self.ready.borrow_mut().clear();
+    }
+}
+
+struct JoinState<T> {
+    output: Option<T>,
+    waiter: Option<Waker>,
+}
+
+/// The way to a task's result. Dropping it detaches the task, which goes on.
+pub struct JoinHandle<T> {
+    state: Rc<RefCell<JoinState<T>>>,
+}
+
+impl<T> JoinHandle<T> {
+    /// Whether the task has ended and its result waits here.
+    pub fn is_finished(&self) -> bool {
+        self.state.borrow().output.is_some()
+    }
+
+    /// The result, if the task has ended and nobody has taken it. For code that is not async, like a world's driver.
+    pub fn take_result(&mut self) -> Option<T> {
+        self.state.borrow_mut().output.take()
+    }
+}
+
+impl<T> Future for JoinHandle<T> {
+    type Output = T;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+        let mut state = self.state.borrow_mut();
+        match state.output.take() {
+            Some(output) => Poll::Ready(output),
+            None => {
+                state.waiter = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+}
+
+/// Starts a task on this shard. Two allocations; the task runs on the next turn at the earliest.
+pub fn spawn<T: 'static>(future: impl Future<Output = T> + 'static) -> JoinHandle<T> {
+    let state = Rc::new(RefCell::new(JoinState { output: None, waiter: None }));
+    let result = state.clone();
+    let task = async move {
+        let output = future.await;
+        let waiter = {
+            let mut state = result.borrow_mut();
+            state.output = Some(output);
+            state.waiter.take()
+        };
+        if let Some(waiter) = waiter {
+            waiter.wake();
+        }
+    };
+    shard::with(|shard| shard.executor.spawn(shard.inbox(), Box::pin(task)));
+    JoinHandle { state }
+}
+
+/// Lets the other ready tasks run first. Long loops call it between slices.
+pub async fn yield_now() {
+    let mut yielded = false;
+    std::future::poll_fn(move |cx| {
+        if yielded {
+            return Poll::Ready(());
+        }
+        yielded = true;
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}

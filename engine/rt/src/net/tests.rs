@@ -1,0 +1,130 @@
+use std::net::{Ipv4Addr, SocketAddr};
+use std::rc::Rc;
+
+use super::*;
+use crate::buf;
+use crate::time::Duration;
+use crate::{Config, run_alone, spawn};
+
+fn loopback() -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, 0))
+}
+
+async fn pair() -> (Stream, Stream) {
+    let listener = Listener::bind(loopback(), true).unwrap();
+    let connecting = spawn(Stream::connect(listener.local_addr()));
+    let (server, peer) = listener.accept().await.unwrap();
+    let client = connecting.await.unwrap();
+    assert_eq!(client.local_addr().unwrap(), peer);
+    client.set_nodelay().unwrap();
+    (client, server)
+}
+
+#[test]
+fn what_is_sent_in_parts_arrives_in_order() {
+    run_alone(Config::new(1), || async {
+        let (client, server) = pair().await;
+        const BYTES: usize = 1 << 20;
+        let sender = spawn(async move {
+            let mut buf = buf::alloc(BYTES).await;
+            for (i, byte) in buf.iter_mut().enumerate() {
+                *byte = (i / 7) as u8;
+            }
+            let shared = Shared::from(buf.window(0..BYTES));
+            client.send(shared.slice(0..1000)).await.unwrap();
+            let parts = vec![shared.slice(1000..1000), shared.slice(1000..70_000), shared.slice(70_000..BYTES)];
+            client.send_vectored(parts).await.unwrap();
+            client.send_vectored(vec![Shared::from_static(b"a"), Shared::from(b"bc".to_vec())]).await.unwrap();
+        });
+        let mut received = Vec::new();
+        let mut window = buf::alloc(16 << 10).await.window(0..10_000);
+        loop {
+            let (result, back) = server.recv(window).await;
+            window = back;
+            match result.unwrap() {
+                0 => break,
+                count => received.extend_from_slice(&window[..count]),
+            }
+        }
+        sender.await;
+        assert_eq!(received.len(), BYTES + 3);
+        assert!(received[..BYTES].iter().enumerate().all(|(i, byte)| *byte == (i / 7) as u8));
+        assert_eq!(&received[BYTES..], b"abc");
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_deadline_ends_a_read_and_the_window_comes_back() {
+    run_alone(Config::new(1), || async {
+        let (client, server) = pair().await;
+        let window = Window::from(buf::alloc(4096).await);
+        let deadline = Instant::now() + Duration::from_millis(20);
+        let (result, window) = server.recv_until(window, deadline).await;
+        assert_eq!(result.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert!(server.is_cut() && Instant::now() >= deadline);
+        // The other end sees the connection end.
+        let (result, _) = client.recv(window).await;
+        assert_eq!(result.unwrap(), 0);
+    })
+    .unwrap();
+}
+
+#[test]
+fn an_idle_connection_waits_without_a_buffer() {
+    run_alone(Config::new(1), || async {
+        let (client, server) = pair().await;
+        let soon = Instant::now() + Duration::from_millis(10);
+        let far = Instant::now() + Duration::from_secs(600);
+        let waiting = spawn(async move {
+            server.readable_until(far).await.unwrap();
+            let (result, window) = server.recv(buf::alloc(4096).await.into()).await;
+            assert_eq!(&window[..result.unwrap()], b"hello");
+            server.readable_until(soon).await.unwrap_err().kind()
+        });
+        crate::yield_now().await;
+        assert_eq!(buf::stats().used_bytes, 0);
+        client.send(Shared::from_static(b"hello")).await.unwrap();
+        assert_eq!(waiting.await, io::ErrorKind::TimedOut);
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_dropped_read_gives_its_buffer_back_after_the_kernel_is_done() {
+    run_alone(Config::new(1), || async {
+        let (client, server) = pair().await;
+        let before = buf::stats().used_bytes;
+        let server = Rc::new(server);
+        let window = Window::from(buf::alloc(4096).await);
+        let reading = crate::time::timeout(Duration::from_millis(5), server.recv(window)).await;
+        assert!(reading.is_err());
+        while buf::stats().used_bytes != before {
+            crate::yield_now().await;
+        }
+        drop(client);
+    })
+    .unwrap();
+}
+
+#[test]
+fn accepts_in_flight_end_with_their_shard() {
+    run_alone(Config::new(1), || async {
+        let listener = Listener::bind(loopback(), false).unwrap();
+        drop(spawn(async move { listener.accept().await.map(|_| ()) }));
+        crate::yield_now().await;
+    })
+    .unwrap();
+}
+
+#[test]
+fn connecting_to_nobody_is_refused() {
+    run_alone(Config::new(1), || async {
+        let listener = Listener::bind(loopback(), false).unwrap();
+        let address = listener.local_addr();
+        drop(listener);
+        let error = Stream::connect(address).await.err().expect("nobody listens");
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+    })
+    .unwrap();
+}

@@ -1,0 +1,14 @@
+//! Data volumes: where the stripes of large bodies go.
+
+mod extent;
+mod flush;
+mod writer;
+
+#[cfg(all(test, feature = "sim"))]
+mod sim_tests;
+#[cfg(test)]
+mod tests;
+
+pub use extent::Extent;
+pub(crate) use extent::{Extents, StripeRange};
+pub(crate) use writer::{Coverage, Placed, Run, Stored, Writer, buffer_budget, stripe_memory};

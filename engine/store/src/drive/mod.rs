@@ -1,0 +1,241 @@
+//! A drive: a directory with an identity, what is known of its health, and every path on it.
+
+mod failure;
+mod form;
+mod look;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
+
+pub(crate) use failure::{Blame, Op, blame, is_full, is_gone};
+pub(crate) use form::form;
+pub(crate) use look::{Looked, look};
+
+use crate::ids::{DriveId, PartitionId, VolumeId};
+
+pub(crate) const IDENTITY_NAME: &str = "hafiz.drive";
+pub(crate) const TOPOLOGY_NAME: &str = "topology";
+pub(crate) const VOLUMES_NAME: &str = "volumes";
+pub(crate) const INDEX_NAME: &str = "index";
+/// Locked by the process that has the drive.
+pub(crate) const LOCK_NAME: &str = "hafiz.lock";
+/// What is written aside and renamed ends so.
+pub(crate) const ASIDE_SUFFIX: &str = ".new";
+
+/// Whether a drive is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum State {
+    In = 0,
+    /// Late or failing: gets no new volumes; is read and written still.
+    Suspect = 1,
+    /// Taken out by an epoch: neither read nor written until it enters again as a new drive.
+    Out = 2,
+    /// Was not there at the start.
+    Missing = 3,
+}
+
+/// A drive of the topology.
+pub(crate) struct Drive {
+    pub(crate) id: DriveId,
+    /// Where it is; for a missing one a directory that was named and holds no other drive.
+    pub(crate) dir: PathBuf,
+    state: AtomicU8,
+    /// Operations that were begun and have not ended, and how many have ended: what lateness is judged by.
+    in_flight: AtomicU32,
+    ended: AtomicU64,
+    read_errors: AtomicU64,
+    write_errors: AtomicU64,
+    /// Whether it is being taken out already.
+    reported: AtomicBool,
+    total_bytes: AtomicU64,
+    free_bytes: AtomicU64,
+}
+
+/// How much room a drive has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct DriveSpace {
+    pub(crate) drive: DriveId,
+    pub(crate) total: u64,
+    pub(crate) free: u64,
+}
+
+impl Drive {
+    pub(crate) fn new(id: DriveId, dir: PathBuf, state: State) -> Drive {
+        Drive {
+            id,
+            dir,
+            state: AtomicU8::new(state as u8),
+            in_flight: AtomicU32::new(0),
+            ended: AtomicU64::new(0),
+            read_errors: AtomicU64::new(0),
+            write_errors: AtomicU64::new(0),
+            reported: AtomicBool::new(false),
+            total_bytes: AtomicU64::new(0),
+            free_bytes: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn state(&self) -> State {
+        match self.state.load(Relaxed) {
+            0 => State::In,
+            1 => State::Suspect,
+            2 => State::Out,
+            _ => State::Missing,
+        }
+    }
+
+    /// Whether it is read and written.
+    pub(crate) fn is_usable(&self) -> bool {
+        matches!(self.state(), State::In | State::Suspect)
+    }
+
+    /// Only the node changes states, on shard 0, but for `suspect`.
+    pub(crate) fn set_out(&self) {
+        self.state.store(State::Out as u8, Relaxed);
+    }
+
+    /// From in to suspect; says whether that changed anything.
+    pub(crate) fn set_suspect(&self) -> bool {
+        self.state.compare_exchange(State::In as u8, State::Suspect as u8, Relaxed, Relaxed).is_ok()
+    }
+
+    /// From suspect to in, unless it is being taken out.
+    pub(crate) fn set_well(&self) -> bool {
+        !self.reported.load(Relaxed)
+            && self.state.compare_exchange(State::Suspect as u8, State::In as u8, Relaxed, Relaxed).is_ok()
+    }
+
+    /// Marks the drive as one to be taken out; says whether this call was the first.
+    pub(crate) fn report(&self) -> bool {
+        !self.reported.swap(true, Relaxed)
+    }
+
+    /// Lets it be reported again, after it could not be taken out.
+    pub(crate) fn unreport(&self) {
+        self.reported.store(false, Relaxed);
+    }
+
+    /// Counts one operation until the value is dropped.
+    pub(crate) fn begin(&self) -> InFlight<'_> {
+        self.in_flight.fetch_add(1, Relaxed);
+        InFlight(self)
+    }
+
+    /// Operations in flight and operations ended so far.
+    pub(crate) fn progress(&self) -> (u32, u64) {
+        (self.in_flight.load(Relaxed), self.ended.load(Relaxed))
+    }
+
+    /// Counts an error and returns how many of its kind there have been.
+    pub(crate) fn count_error(&self, op: Op) -> u64 {
+        let counter = match op {
+            Op::Read => &self.read_errors,
+            Op::Write => &self.write_errors,
+        };
+        counter.fetch_add(1, Relaxed) + 1
+    }
+
+    /// Errors of reads and of writes (flushes included) so far.
+    pub(crate) fn errors(&self) -> (u64, u64) {
+        (self.read_errors.load(Relaxed), self.write_errors.load(Relaxed))
+    }
+
+    /// As last asked from the file system.
+    pub(crate) fn space(&self) -> DriveSpace {
+        DriveSpace { drive: self.id, total: self.total_bytes.load(Relaxed), free: self.free_bytes.load(Relaxed) }
+    }
+
+    pub(crate) fn set_space(&self, total: u64, free: u64) {
+        self.total_bytes.store(total, Relaxed);
+        self.free_bytes.store(free, Relaxed);
+    }
+
+    pub(crate) fn identity_path(&self) -> PathBuf {
+        self.dir.join(IDENTITY_NAME)
+    }
+
+    pub(crate) fn volumes_dir(&self) -> PathBuf {
+        self.dir.join(VOLUMES_NAME)
+    }
+
+    pub(crate) fn volume_path(&self, volume: VolumeId, slot: usize) -> PathBuf {
+        self.volumes_dir().join(volume_name(volume, slot))
+    }
+
+    /// Tables and manifest of a partition.
+    pub(crate) fn index_dir(&self, partition: PartitionId) -> PathBuf {
+        self.dir.join(INDEX_NAME).join(partition.0.to_string())
+    }
+}
+
+/// An operation on a drive that is not over.
+pub(crate) struct InFlight<'a>(&'a Drive);
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.ended.fetch_add(1, Relaxed);
+        self.0.in_flight.fetch_sub(1, Relaxed);
+    }
+}
+
+/// The name of a slot file.
+pub(crate) fn volume_name(volume: VolumeId, slot: usize) -> String {
+    format!("{volume}.{slot}")
+}
+
+/// Volume and slot of a slot file's name; `None` for any other name.
+pub(crate) fn parse_volume_name(name: &str) -> Option<(VolumeId, usize)> {
+    let (id, slot) = name.split_once('.')?;
+    let volume = VolumeId(u64::from_str_radix(id, 16).ok()?);
+    let slot = slot.parse().ok()?;
+    // One spelling for each file: signs, upper case and leading zeros are not ours.
+    (volume_name(volume, slot) == name).then_some((volume, slot))
+}
+
+/// The path beside `path` that is written before it is renamed to it.
+fn aside(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ASIDE_SUFFIX);
+    PathBuf::from(name)
+}
+
+/// Writes a small file so that after a crash it is there whole or not at all.
+pub(crate) async fn write_whole(path: &Path, bytes: Vec<u8>) -> std::io::Result<()> {
+    let aside = aside(path);
+    if rt::file::exists(&aside).await? {
+        rt::file::unlink(&aside).await?;
+    }
+    rt::file::write_new(&aside, bytes).await?;
+    rt::file::rename(&aside, path).await?;
+    rt::file::sync_dir(path.parent().expect("files of a drive lie in its directory")).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::StartNumber;
+
+    #[test]
+    fn names_of_slot_files_read_back_and_have_one_spelling() {
+        let volume = VolumeId::new(StartNumber::new(0xab).unwrap(), 3, 17);
+        assert_eq!(volume_name(volume, 11), "0000ab0003000011.11");
+        assert_eq!(parse_volume_name("0000ab0003000011.11"), Some((volume, 11)));
+        for other in ["", ".", "0000ab0003000011", "ab0003000011.1", "0000AB0003000011.1", "0000ab0003000011.01", "x.1"]
+        {
+            assert_eq!(parse_volume_name(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_drive_that_is_being_taken_out_does_not_get_well() {
+        let drive = Drive::new(DriveId(1), "/d".into(), State::In);
+        assert!(drive.set_suspect() && !drive.set_suspect());
+        assert!(drive.set_well());
+        assert_eq!(drive.state(), State::In);
+        assert!(drive.set_suspect() && drive.report() && !drive.report());
+        assert!(!drive.set_well());
+        drive.set_out();
+        assert!(!drive.is_usable() && !drive.set_suspect());
+    }
+}

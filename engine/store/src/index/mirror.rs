@@ -1,0 +1,213 @@
+//! Copies of a tree's directory on other drives.
+//!
+//! Order: hard links of what the current version needs; then, on each copy, tables, the note of what was copied, the
+//! version file, all durable; then `current`, which makes the copy the new one in one step; then deletions. A crash in
+//! between leaves the copy as it was, or new. The directory of hard links is never opened by the engine, which would
+//! remove files from it.
+
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+use super::tree::TableFile;
+use crate::format;
+
+/// Names the version in use: 8 bytes little-endian, then its checksum.
+pub(super) const CURRENT: &str = "current";
+const TABLES: &str = "tables";
+/// Which tables of a copy are whole, with their checksums: an id alone does not name a content, since a copy that became
+/// the active one counts on by itself.
+const COPIED: &str = "hafiz.tables";
+const COPIED_MAGIC: &[u8; 8] = b"HFZTABLE";
+const COPIED_VERSION: u16 = 1;
+const COPIED_ENTRY_LEN: usize = 32;
+const TEMPORARY: &str = "hafiz.new";
+
+/// Call before a directory is flushed into: it is no longer a copy. Also removes links that a crash left behind.
+pub(super) fn become_source(dir: &Path) -> io::Result<()> {
+    remove_dir_if_there(&beside(dir))?;
+    if remove_if_there(&dir.join(COPIED))? {
+        sync_dir(dir)?;
+    }
+    Ok(())
+}
+
+/// Hard links of one version of a tree.
+pub(super) struct Snapshot {
+    dir: PathBuf,
+    /// File name of the version.
+    version: String,
+    tables: Vec<(TableFile, u64)>,
+}
+
+impl Snapshot {
+    /// Links the files of the tree in `source`, which does not change meanwhile, into a directory beside it.
+    pub(super) fn take(source: &Path, tables: &[TableFile]) -> io::Result<Snapshot> {
+        let dir = beside(source);
+        remove_dir_if_there(&dir)?;
+        fs::create_dir_all(dir.join(TABLES))?;
+        let current = fs::read(source.join(CURRENT))?;
+        let id =
+            current.first_chunk().ok_or_else(|| io::Error::new(ErrorKind::InvalidData, "short version pointer"))?;
+        let version = format!("v{}", u64::from_le_bytes(*id));
+        fs::hard_link(source.join(CURRENT), dir.join(CURRENT))?;
+        fs::hard_link(source.join(&version), dir.join(&version))?;
+        let mut linked = Vec::with_capacity(tables.len());
+        for table in tables {
+            let to = table_path(&dir, table.id);
+            fs::hard_link(table_path(source, table.id), &to)?;
+            linked.push((*table, fs::metadata(&to)?.len()));
+        }
+        Ok(Snapshot { dir, version, tables: linked })
+    }
+
+    /// Makes `copy` equal to the snapshot. Cost: the tables it lacks, and some fsyncs.
+    pub(super) fn copy_to(&self, copy: &Path) -> io::Result<()> {
+        create_durably(copy)?;
+        create_durably(&copy.join(TABLES))?;
+        let whole = read_copied(copy)?;
+        let missing: Vec<_> = self.tables.iter().filter(|table| !is_whole(copy, table, &whole)).collect();
+        // In a copy with a note, a table that it does not name is what a crash left behind.
+        let known = |id: u64| whole.is_empty() || whole.contains_key(&id);
+        let overwrites = missing.iter().any(|(table, _)| known(table.id) && table_path(copy, table.id).exists());
+        if overwrites && remove_if_there(&copy.join(CURRENT))? {
+            // Another history of this tree, whose tables go now: it must not be taken for a copy meanwhile.
+            sync_dir(copy)?;
+        }
+        for (table, len) in &missing {
+            copy_file(&table_path(&self.dir, table.id), &table_path(copy, table.id), Some(*len))?;
+        }
+        if !missing.is_empty() {
+            sync_dir(&copy.join(TABLES))?;
+        }
+        replace(copy, COPIED, &self.note(copy, &whole))?;
+        replace(copy, &self.version, &fs::read(self.dir.join(&self.version))?)?;
+        replace(copy, CURRENT, &fs::read(self.dir.join(CURRENT))?)?;
+        self.remove_others(copy)
+    }
+
+    pub(super) fn remove(self) -> io::Result<()> {
+        fs::remove_dir_all(&self.dir)
+    }
+
+    fn remove_others(&self, copy: &Path) -> io::Result<()> {
+        for entry in fs::read_dir(copy)? {
+            let name = entry?.file_name();
+            let other = name.to_str().is_some_and(|name| name.starts_with('v') && *name != *self.version);
+            if other {
+                fs::remove_file(copy.join(name))?;
+            }
+        }
+        let kept: HashSet<OsString> = self.tables.iter().map(|(table, _)| table.id.to_string().into()).collect();
+        for entry in fs::read_dir(copy.join(TABLES))? {
+            let entry = entry?;
+            if !kept.contains(&entry.file_name()) {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Per table id: u64, length: u64, checksum: u128. Names the tables of the version before, too: until `current` is
+    /// replaced they are still in use.
+    fn note(&self, copy: &Path, before: &Copied) -> Vec<u8> {
+        let mut noted: Copied = before.clone();
+        noted.retain(|id, _| table_path(copy, *id).exists());
+        noted.extend(self.tables.iter().map(|(table, len)| (table.id, (*len, table.checksum))));
+        let mut content = Vec::with_capacity(noted.len() * COPIED_ENTRY_LEN);
+        for (id, (len, checksum)) in noted {
+            content.extend(id.to_le_bytes());
+            content.extend(len.to_le_bytes());
+            content.extend(checksum.to_le_bytes());
+        }
+        let total = format::ENVELOPE_LEN + content.len();
+        format::wrap(COPIED_MAGIC, COPIED_VERSION, &content, total)
+    }
+}
+
+type Copied = HashMap<u64, (u64, u128)>;
+
+/// What is noted as whole; nothing if the note is not there or not readable, which only costs a copy.
+fn read_copied(copy: &Path) -> io::Result<Copied> {
+    let bytes = match fs::read(copy.join(COPIED)) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Copied::new()),
+        Err(error) => return Err(error),
+    };
+    let Ok((_, content)) = format::unwrap(COPIED_MAGIC, COPIED_VERSION, &bytes) else {
+        return Ok(Copied::new());
+    };
+    let mut copied = Copied::new();
+    for entry in content.chunks_exact(COPIED_ENTRY_LEN) {
+        let mut fields = format::Reader::new(entry);
+        if let (Ok(id), Ok(len), Ok(checksum)) = (fields.u64(), fields.u64(), fields.u128()) {
+            copied.insert(id, (len, checksum));
+        }
+    }
+    Ok(copied)
+}
+
+fn is_whole(copy: &Path, (table, len): &(TableFile, u64), copied: &Copied) -> bool {
+    let noted = copied.get(&table.id) == Some(&(*len, table.checksum));
+    noted && fs::metadata(table_path(copy, table.id)).is_ok_and(|there| there.len() == *len)
+}
+
+fn table_path(dir: &Path, id: u64) -> PathBuf {
+    dir.join(TABLES).join(id.to_string())
+}
+
+fn beside(source: &Path) -> PathBuf {
+    let mut name = source.file_name().unwrap_or_default().to_os_string();
+    name.push(".links");
+    source.with_file_name(name)
+}
+
+/// Copies and syncs one file.
+fn copy_file(from: &Path, to: &Path, len: Option<u64>) -> io::Result<()> {
+    remove_if_there(to)?;
+    let copied = fs::copy(from, to)?;
+    if len.is_some_and(|len| len != copied) {
+        return Err(io::Error::new(ErrorKind::UnexpectedEof, "the table changed while it was copied"));
+    }
+    File::open(to)?.sync_all()
+}
+
+/// Replaces `dir/name` in one durable step.
+fn replace(dir: &Path, name: &str, content: &[u8]) -> io::Result<()> {
+    let temporary = dir.join(TEMPORARY);
+    let mut file = File::create(&temporary)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    fs::rename(&temporary, dir.join(name))?;
+    sync_dir(dir)
+}
+
+fn create_durably(dir: &Path) -> io::Result<()> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    fs::create_dir_all(dir)?;
+    dir.parent().map_or(Ok(()), sync_dir)
+}
+
+fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+/// Whether the file was there.
+fn remove_if_there(path: &Path) -> io::Result<bool> {
+    match fs::remove_file(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn remove_dir_if_there(path: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,376 @@
+//! The index of one partition on its drives: a tree of tables and copies of it.
+//!
+//! Everything here blocks and is called on helper threads. One copy is *active*: the engine has it open and flushes into
+//! it. The others are mirrors, brought up to date after each flush. When the active copy fails it is opened again, then
+//! given up for the freshest mirror that holds everything the memtables no longer have.
+
+pub(crate) mod keys;
+mod mirror;
+pub(crate) mod scan;
+mod tree;
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::format::batch::{Ckpt, Position};
+use crate::format::{Invalid, Reader};
+use crate::ids::Lsn;
+use scan::{Page, Scan, Upper};
+#[cfg(test)]
+pub(crate) use tree::Stats as TreeStats;
+use tree::Tree;
+pub(crate) use tree::{Bytes, Caches, TreeError};
+
+const CKPT_VERSION: u8 = 1;
+/// Runs in level 0 above which nothing is flushed before they are merged.
+const L0_RUNS_STOP: usize = 20;
+
+/// What to do when no copy holds a tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Absent {
+    /// The partition is new: everything it may have is in the log.
+    Create,
+    /// There must be one: its loss is damage.
+    Refuse,
+}
+
+/// A copy that could not be opened or brought up to date.
+#[derive(Debug)]
+pub(crate) struct FailedCopy {
+    pub(crate) dir: PathBuf,
+    pub(crate) error: TreeError,
+}
+
+#[derive(Debug)]
+pub(crate) enum OpenError {
+    /// No copy holds a tree, and none could be made.
+    Absent,
+    /// These copies exist, and none of them can be opened.
+    Failed(Vec<FailedCopy>),
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            OpenError::Absent => f.write_str("no copy of the index is there"),
+            OpenError::Failed(copies) => {
+                f.write_str("no copy of the index can be opened:")?;
+                copies.iter().try_for_each(|copy| write!(f, " {}: {};", copy.dir.display(), copy.error))
+            }
+        }
+    }
+}
+
+impl std::error::Error for OpenError {}
+
+/// A tree and its copies.
+pub(crate) struct Index {
+    caches: Arc<Caches>,
+    /// First is the preferred one. Never locked for long: shards set it.
+    copies: Mutex<Vec<PathBuf>>,
+    /// Held while files change. Taken before `tree`.
+    upkeep: Mutex<Upkeep>,
+    tree: Mutex<Arc<Tree>>,
+    /// No tables but for checkpoints: look-ups need not ask.
+    empty: AtomicBool,
+}
+
+struct Upkeep {
+    /// A copy below it lacks entries that are in no memtable any more.
+    floor: Lsn,
+    /// Copies that were opened again after an error and have not flushed since.
+    distrusted: Vec<PathBuf>,
+}
+
+impl Index {
+    /// Opens the freshest copy. Also gives its checkpoint and the copies that could not be opened.
+    pub(crate) fn open(
+        copies: Vec<PathBuf>,
+        absent: Absent,
+        caches: Arc<Caches>,
+    ) -> Result<(Index, Ckpt, Vec<FailedCopy>), OpenError> {
+        let mut failed = Vec::new();
+        let chosen = freshest(&copies, &caches, Lsn::ZERO, &mut failed);
+        let (tree, ckpt) = match (chosen, absent) {
+            (Some(chosen), _) => chosen,
+            // A copy that fails may hold entries whose log is gone.
+            (None, _) if !failed.is_empty() => return Err(OpenError::Failed(failed)),
+            (None, Absent::Refuse) => return Err(OpenError::Absent),
+            (None, Absent::Create) => {
+                let dir = copies.first().ok_or(OpenError::Absent)?;
+                let open = || Tree::open(dir, &caches);
+                let tree = open().map_err(|error| OpenError::Failed(vec![FailedCopy { dir: dir.clone(), error }]))?;
+                (tree, Ckpt { lsn: Lsn::ZERO, position: None })
+            }
+        };
+        let settle = mirror::become_source(tree.dir());
+        settle.map_err(|error| {
+            OpenError::Failed(vec![FailedCopy { dir: tree.dir().to_path_buf(), error: error.into() }])
+        })?;
+        let index = Index {
+            caches,
+            copies: Mutex::new(copies),
+            upkeep: Mutex::new(Upkeep { floor: ckpt.lsn, distrusted: Vec::new() }),
+            empty: AtomicBool::new(tree.stats().tables == 0),
+            tree: Mutex::new(Arc::new(tree)),
+        };
+        Ok((index, ckpt, failed))
+    }
+
+    /// Nothing but what the memtables hold. Never blocks.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.empty.load(Ordering::Acquire)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn stats(&self) -> tree::Stats {
+        self.tree().stats()
+    }
+
+    /// Directory of the copy in use.
+    pub(crate) fn active(&self) -> PathBuf {
+        self.tree().dir().to_path_buf()
+    }
+
+    pub(crate) fn get(&self, key: &[u8]) -> Result<Option<Bytes>, TreeError> {
+        // A copy: the value read may hold on to its block.
+        self.read(|tree| Ok(tree.get(key)?.map(|value| Bytes::new(&value))))
+    }
+
+    /// One page: `upper` laid over the tree. Looks at no more than `budget` entries.
+    pub(crate) fn scan(&self, scan: &Scan, upper: &Upper, budget: usize) -> Result<Page, TreeError> {
+        self.read(|tree| tree.scan(|cursor| scan::merge(scan, upper, cursor, budget)))
+    }
+
+    /// Writes a sealed memtable (ascending keys, `None` is a tombstone) with its checkpoint and brings the copies up to
+    /// date. When no copy failed, the memtable may be let go. May be repeated with the same memtable.
+    pub(crate) fn flush<'a>(
+        &self,
+        entries: impl Iterator<Item = (&'a Bytes, Option<&'a Bytes>)> + Clone,
+        ckpt: Ckpt,
+    ) -> Result<Vec<FailedCopy>, TreeError> {
+        let mut upkeep = self.upkeep();
+        let attempts = self.copies().len() + 1;
+        let mut tree = self.tree();
+        if tree.stats().l0_runs >= L0_RUNS_STOP {
+            // Merging has failed for long: rather keep memtables, and refuse commits, than have look-ups grow slower.
+            tree.compact()?;
+        }
+        let mut attempt = 1;
+        let (copies, failed) = loop {
+            let copies = self.copies();
+            match self.flush_into(&tree, entries.clone(), ckpt).and_then(|()| self.mirror(&copies, &tree)) {
+                Ok(failed) => break (copies, failed),
+                Err(error) if attempt > attempts => return Err(error),
+                Err(error) => tree = self.replace(&mut upkeep, &tree, error)?,
+            }
+            attempt += 1;
+        };
+        upkeep.distrusted.clear();
+        if failed.is_empty() {
+            upkeep.floor = ckpt.lsn;
+            self.prefer_first(&copies, ckpt.lsn, &tree)?;
+        }
+        Ok(failed)
+    }
+
+    fn flush_into<'a>(
+        &self,
+        tree: &Tree,
+        entries: impl Iterator<Item = (&'a Bytes, Option<&'a Bytes>)>,
+        ckpt: Ckpt,
+    ) -> Result<(), TreeError> {
+        let there = read_ckpt(tree)?;
+        // Not again what is there: tombstones that went with the last level would come back to life below them.
+        if there.lsn <= ckpt.lsn && there != ckpt {
+            tree.flush(entries, &encode_ckpt(ckpt))?;
+        }
+        self.empty.store(false, Ordering::Release);
+        Ok(())
+    }
+
+    /// Merges tables as it is due; the copies follow with the next flush. Reads go on. May take long.
+    pub(crate) fn compact(&self) -> Result<(), TreeError> {
+        let mut upkeep = self.upkeep();
+        let tree = self.tree();
+        match tree.compact() {
+            Ok(()) => Ok(()),
+            // All that was flushed is in every copy, and what was half merged is not in use.
+            Err(error) => self.replace(&mut upkeep, &tree, error).map(drop),
+        }
+    }
+
+    /// From now on these are the copies; the next flush fills the new ones. A copy that left is used until then. Never
+    /// blocks.
+    pub(crate) fn set_copies(&self, copies: Vec<PathBuf>) {
+        assert!(!copies.is_empty(), "a partition has a copy");
+        *lock(&self.copies) = copies;
+    }
+
+    /// A copy in use that is no longer one of the copies is left for the first of them, now that they are equal.
+    fn prefer_first(&self, copies: &[PathBuf], floor: Lsn, tree: &Arc<Tree>) -> Result<(), TreeError> {
+        if copies.iter().any(|copy| copy == tree.dir()) {
+            return Ok(());
+        }
+        let mut failed = Vec::new();
+        match freshest(copies, &self.caches, floor, &mut failed) {
+            Some((chosen, _)) => self.install(chosen),
+            None => {
+                telemetry::warn!("index {}: no other copy can be opened", tree.dir().display());
+                Ok(())
+            }
+        }
+    }
+
+    fn mirror(&self, copies: &[PathBuf], tree: &Tree) -> Result<Vec<FailedCopy>, TreeError> {
+        let others: Vec<_> = copies.iter().filter(|copy| *copy != tree.dir()).collect();
+        if others.is_empty() {
+            return Ok(Vec::new());
+        }
+        let snapshot = mirror::Snapshot::take(tree.dir(), &tree.table_files()?)?;
+        let mut failed = Vec::new();
+        for dir in others {
+            if let Err(error) = snapshot.copy_to(dir) {
+                failed.push(FailedCopy { dir: dir.clone(), error: error.into() });
+            }
+        }
+        snapshot.remove()?;
+        Ok(failed)
+    }
+
+    fn read<R>(&self, f: impl Fn(&Tree) -> Result<R, TreeError>) -> Result<R, TreeError> {
+        let mut tree = self.tree();
+        loop {
+            match f(&tree) {
+                Ok(read) => return Ok(read),
+                // Ends: each copy is taken at most once between flushes, and opened again at most once.
+                Err(error) => tree = self.replace(&mut self.upkeep(), &tree, error)?,
+            }
+        }
+    }
+
+    /// Another tree instead of `failed`: the same copy opened again the first time, then the freshest other one.
+    fn replace(&self, upkeep: &mut Upkeep, failed: &Arc<Tree>, error: TreeError) -> Result<Arc<Tree>, TreeError> {
+        let current = self.tree();
+        if !Arc::ptr_eq(&current, failed) {
+            return Ok(current);
+        }
+        let dir = failed.dir().to_path_buf();
+        telemetry::warn!("index {}: opening it again after an error: {error}", dir.display());
+        let mut unreadable = Vec::new();
+        let mut candidates = Vec::new();
+        if !upkeep.distrusted.contains(&dir) {
+            candidates = vec![dir.clone()];
+            upkeep.distrusted.push(dir);
+        }
+        let mut chosen = freshest(&candidates, &self.caches, upkeep.floor, &mut unreadable);
+        if chosen.is_none() {
+            candidates = self.copies();
+            candidates.retain(|copy| !upkeep.distrusted.contains(copy));
+            chosen = freshest(&candidates, &self.caches, upkeep.floor, &mut unreadable);
+        }
+        let Some((tree, _)) = chosen else { return Err(error) };
+        self.install(tree)?;
+        Ok(self.tree())
+    }
+
+    fn install(&self, tree: Tree) -> Result<(), TreeError> {
+        mirror::become_source(tree.dir())?;
+        telemetry::info!("index: using the copy in {}", tree.dir().display());
+        *lock(&self.tree) = Arc::new(tree);
+        Ok(())
+    }
+
+    fn tree(&self) -> Arc<Tree> {
+        lock(&self.tree).clone()
+    }
+
+    fn copies(&self) -> Vec<PathBuf> {
+        lock(&self.copies).clone()
+    }
+
+    fn upkeep(&self) -> MutexGuard<'_, Upkeep> {
+        lock(&self.upkeep)
+    }
+}
+
+/// The copy with the highest checkpoint, not below `floor`; the first one of equals.
+fn freshest(copies: &[PathBuf], caches: &Caches, floor: Lsn, failed: &mut Vec<FailedCopy>) -> Option<(Tree, Ckpt)> {
+    let mut best: Option<(Tree, Ckpt)> = None;
+    for dir in copies {
+        match open_existing(dir, caches) {
+            Ok(Some((tree, ckpt))) => {
+                if ckpt.lsn >= floor && best.as_ref().is_none_or(|(_, best)| best.lsn < ckpt.lsn) {
+                    best = Some((tree, ckpt));
+                }
+            }
+            Ok(None) => {}
+            Err(error) => {
+                telemetry::warn!("index {}: cannot be opened: {error}", dir.display());
+                failed.push(FailedCopy { dir: dir.clone(), error });
+            }
+        }
+    }
+    best
+}
+
+fn open_existing(dir: &Path, caches: &Caches) -> Result<Option<(Tree, Ckpt)>, TreeError> {
+    if !Tree::exists(dir)? {
+        return Ok(None);
+    }
+    let tree = Tree::open(dir, caches)?;
+    let ckpt = read_ckpt(&tree)?;
+    Ok(Some((tree, ckpt)))
+}
+
+fn read_ckpt(tree: &Tree) -> Result<Ckpt, TreeError> {
+    match tree.get(keys::CKPT)? {
+        None => Ok(Ckpt { lsn: Lsn::ZERO, position: None }),
+        Some(bytes) => decode_ckpt(&bytes).map_err(|error| TreeError::Damaged(format!("checkpoint: {error}"))),
+    }
+}
+
+/// `version: u8, has position: u8, zero: 6, lsn: u64, position: 20 if it has one`.
+fn encode_ckpt(ckpt: Ckpt) -> Vec<u8> {
+    let mut out = vec![CKPT_VERSION, u8::from(ckpt.position.is_some()), 0, 0, 0, 0, 0, 0];
+    out.extend(ckpt.lsn.0.to_le_bytes());
+    if let Some(position) = ckpt.position {
+        out.extend(position.encode());
+    }
+    out
+}
+
+fn decode_ckpt(bytes: &[u8]) -> Result<Ckpt, Invalid> {
+    let mut input = Reader::new(bytes);
+    let [version, has_position, 0, 0, 0, 0, 0, 0] = input.array()? else {
+        return Err(Invalid::Field("reserved"));
+    };
+    if version != CKPT_VERSION {
+        return Err(Invalid::Newer { version: u16::from(version) });
+    }
+    let lsn = Lsn(input.u64()?);
+    let position = match has_position {
+        0 => None,
+        1 => Some(Position::decode(input.bytes(Position::LEN)?)?),
+        _ => return Err(Invalid::Field("has position")),
+    };
+    input.end()?;
+    Ok(Ckpt { lsn, position })
+}
+
+/// Whoever held the lock and panicked left a tree that the next error replaces.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl From<OpenError> for io::Error {
+    fn from(error: OpenError) -> io::Error {
+        io::Error::other(error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests;

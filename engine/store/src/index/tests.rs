@@ -1,0 +1,256 @@
+use std::collections::BTreeMap;
+use std::fs;
+
+use super::*;
+use crate::ids::{SlotOffset, VolumeId};
+
+type Model = BTreeMap<Bytes, Option<Bytes>>;
+
+struct Rig {
+    root: tempfile::TempDir,
+    caches: Arc<Caches>,
+}
+
+impl Rig {
+    fn new() -> Rig {
+        Rig { root: tempfile::tempdir().expect("directory"), caches: Caches::new(1 << 20, 64) }
+    }
+
+    fn dir(&self, copy: usize) -> PathBuf {
+        self.root.path().join(format!("d{copy}")).join("index").join("7")
+    }
+
+    fn open(&self, copies: &[usize]) -> (Index, Ckpt) {
+        let (index, ckpt, failed) = self.try_open(copies, Absent::Create).expect("opens");
+        assert!(failed.is_empty(), "{failed:?}");
+        (index, ckpt)
+    }
+
+    fn try_open(&self, copies: &[usize], absent: Absent) -> Result<(Index, Ckpt, Vec<FailedCopy>), OpenError> {
+        Index::open(copies.iter().map(|copy| self.dir(*copy)).collect(), absent, self.caches.clone())
+    }
+}
+
+fn ckpt(lsn: u64) -> Ckpt {
+    let position = Position { volume: VolumeId(lsn), offset: SlotOffset(1), sequence: lsn };
+    Ckpt { lsn: Lsn(lsn), position: Some(position) }
+}
+
+fn entries(pairs: &[(&str, &str)]) -> Model {
+    pairs.iter().map(|(key, value)| (Bytes::from(*key), (!value.is_empty()).then(|| Bytes::from(*value)))).collect()
+}
+
+fn try_flush(index: &Index, pairs: &[(&str, &str)], lsn: u64) -> Result<Vec<FailedCopy>, TreeError> {
+    let model = entries(pairs);
+    index.flush(model.iter().map(|(key, value)| (key, value.as_ref())), ckpt(lsn))
+}
+
+fn flush(index: &Index, pairs: &[(&str, &str)], lsn: u64) {
+    let failed = try_flush(index, pairs, lsn).expect("flushes");
+    assert!(failed.is_empty(), "{failed:?}");
+    index.compact().expect("merges");
+}
+
+fn get(index: &Index, key: &str) -> String {
+    let value = index.get(key.as_bytes()).expect("reads");
+    value.map(|value| String::from_utf8(value.to_vec()).expect("text")).unwrap_or_default()
+}
+
+#[test]
+fn a_checkpoint_has_golden_bytes_and_reads_back() {
+    let position = Position { volume: VolumeId(2), offset: SlotOffset(3), sequence: 4 };
+    let with = Ckpt { lsn: Lsn(1), position: Some(position) };
+    let expect = b"\x01\x01\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0\x03\0\0\0\x04\0\0\0\0\0\0\0";
+    assert_eq!(encode_ckpt(with), expect);
+    let without = Ckpt { lsn: Lsn(1), position: None };
+    assert_eq!(encode_ckpt(without), b"\x01\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0");
+    for ckpt in [with, without] {
+        let bytes = encode_ckpt(ckpt);
+        assert_eq!(decode_ckpt(&bytes), Ok(ckpt));
+        assert!((0..bytes.len()).all(|len| decode_ckpt(&bytes[..len]).is_err()));
+    }
+}
+
+#[test]
+fn every_copy_alone_holds_what_was_flushed() {
+    let rig = Rig::new();
+    let (index, found) = rig.open(&[0, 1, 2]);
+    assert_eq!(found, Ckpt { lsn: Lsn::ZERO, position: None });
+    for round in 1..=12 {
+        // Enough flushes for merges, which remove tables from the copies as well.
+        flush(&index, &[("ca", &round.to_string()), (&format!("c{round:02}"), "v"), ("cgone", "")], round);
+    }
+    drop(index);
+    for copy in 0..3 {
+        let (index, found) = rig.open(&[copy]);
+        assert_eq!(found, ckpt(12));
+        assert_eq!(get(&index, "ca"), "12");
+        assert_eq!(get(&index, "c07"), "v");
+        assert_eq!(get(&index, "cgone"), "");
+        let tables = fs::read_dir(rig.dir(copy).join("tables")).expect("lists").count();
+        assert_eq!(tables, index.stats().tables, "copy {copy} keeps no other tables");
+    }
+}
+
+#[test]
+fn the_freshest_copy_is_opened_and_the_others_catch_up() {
+    let rig = Rig::new();
+    let (index, _) = rig.open(&[0, 1]);
+    flush(&index, &[("ca", "1")], 1);
+    index.set_copies(vec![rig.dir(0)]);
+    flush(&index, &[("ca", "2")], 2);
+    drop(index);
+    let (index, found) = rig.open(&[1, 0]);
+    assert_eq!(found, ckpt(2));
+    assert_eq!(index.active(), rig.dir(0));
+    flush(&index, &[("cb", "3")], 3);
+    drop(index);
+    let (index, found) = rig.open(&[1]);
+    assert_eq!(found, ckpt(3));
+    assert_eq!(get(&index, "ca"), "2");
+    assert_eq!(get(&index, "cb"), "3");
+}
+
+#[test]
+fn losing_the_active_copy_while_running_goes_on_from_a_mirror() {
+    let rig = Rig::new();
+    let (index, _) = rig.open(&[0, 1, 2]);
+    flush(&index, &[("ca", "1")], 1);
+    fs::remove_dir_all(rig.dir(0)).expect("removes");
+    flush(&index, &[("cb", "2")], 2);
+    assert_eq!(index.active(), rig.dir(1));
+    assert_eq!(get(&index, "ca"), "1");
+    assert_eq!(get(&index, "cb"), "2");
+    drop(index);
+    for copy in 0..3 {
+        let (index, found) = rig.open(&[copy]);
+        assert_eq!((found, get(&index, "ca"), get(&index, "cb")), (ckpt(2), "1".into(), "2".into()));
+    }
+}
+
+#[test]
+fn a_damaged_active_copy_is_read_around() {
+    let rig = Rig::new();
+    let (index, _) = rig.open(&[0, 1]);
+    let keys: Vec<String> = (0..2000).map(|number| format!("c{number:08}")).collect();
+    flush(&index, &keys.iter().map(|key| (key.as_str(), key.as_str())).collect::<Vec<_>>(), 1);
+    drop(index);
+    for entry in fs::read_dir(rig.dir(0).join("tables")).expect("lists") {
+        let path = entry.expect("entry").path();
+        let mut bytes = fs::read(&path).expect("reads");
+        // Behind the block of the checkpoint, before filter and index.
+        let middle = bytes.len() / 3;
+        bytes[middle..middle + 100].fill(0xee);
+        fs::write(&path, bytes).expect("writes");
+    }
+    let (index, _) = rig.open(&[0, 1]);
+    assert_eq!(index.active(), rig.dir(0));
+    for key in &keys {
+        assert_eq!(&get(&index, key), key);
+    }
+    assert_eq!(index.active(), rig.dir(1));
+}
+
+#[test]
+fn a_mirror_that_lacks_what_was_let_go_is_never_taken() {
+    let rig = Rig::new();
+    let (index, _) = rig.open(&[0, 1]);
+    flush(&index, &[("ca", "1")], 1);
+    index.set_copies(vec![rig.dir(0)]);
+    flush(&index, &[("ca", "2")], 2);
+    index.set_copies(vec![rig.dir(0), rig.dir(1)]);
+    fs::remove_dir_all(rig.dir(0)).expect("removes");
+    assert!(try_flush(&index, &[("cb", "3")], 3).is_err());
+    assert_eq!(index.active(), rig.dir(0));
+}
+
+#[test]
+fn a_copy_that_fails_is_named_and_the_flush_may_be_repeated() {
+    let rig = Rig::new();
+    let (index, _) = rig.open(&[0, 1]);
+    let block = rig.root.path().join("d1");
+    fs::write(&block, b"not a directory").expect("writes");
+    let failed = try_flush(&index, &[("ca", "1")], 1).expect("flushes");
+    assert_eq!(failed.iter().map(|copy| copy.dir.clone()).collect::<Vec<_>>(), [rig.dir(1)]);
+    fs::remove_file(&block).expect("removes");
+    flush(&index, &[("ca", "1")], 1);
+    assert_eq!(index.stats().entries, 2, "the repeated flush wrote nothing again");
+    drop(index);
+    assert_eq!(rig.open(&[1]).1, ckpt(1));
+}
+
+#[test]
+fn a_copy_that_a_crash_left_half_made_is_ignored_and_made_whole() {
+    let rig = Rig::new();
+    let (index, _) = rig.open(&[0, 1]);
+    flush(&index, &[("ca", "1")], 1);
+    drop(index);
+    // A copy is whole only with the pointer to its version, which comes last.
+    fs::remove_file(rig.dir(1).join("current")).expect("removes");
+    fs::remove_file(rig.dir(1).join("hafiz.tables")).expect("removes");
+    for entry in fs::read_dir(rig.dir(1).join("tables")).expect("lists") {
+        fs::write(entry.expect("entry").path(), b"torn").expect("writes");
+    }
+    fs::create_dir_all(rig.dir(0).with_file_name("7.links")).expect("creates");
+    let (index, found) = rig.open(&[1, 0]);
+    assert_eq!(found, ckpt(1));
+    assert!(!rig.dir(0).with_file_name("7.links").exists());
+    flush(&index, &[("cb", "2")], 2);
+    drop(index);
+    let (index, found) = rig.open(&[1]);
+    assert_eq!((found, get(&index, "ca"), get(&index, "cb")), (ckpt(2), "1".into(), "2".into()));
+}
+
+#[test]
+fn a_copy_with_another_history_is_replaced() {
+    let rig = Rig::new();
+    let (index, _) = rig.open(&[0, 1]);
+    flush(&index, &[("ca", "1")], 1);
+    drop(index);
+    // Each goes on alone with the same table numbers.
+    let (index, _) = rig.open(&[0]);
+    flush(&index, &[("ca", "left"), ("cb", "left")], 2);
+    drop(index);
+    let (index, _) = rig.open(&[1]);
+    flush(&index, &[("ca", "right")], 3);
+    drop(index);
+    let (index, found) = rig.open(&[0, 1]);
+    assert_eq!(found, ckpt(3));
+    flush(&index, &[("cc", "4")], 4);
+    drop(index);
+    let (index, found) = rig.open(&[0]);
+    let values = (get(&index, "ca"), get(&index, "cb"), get(&index, "cc"));
+    assert_eq!((found, values), (ckpt(4), ("right".into(), String::new(), "4".into())));
+}
+
+#[test]
+fn a_new_set_of_copies_is_filled_and_the_old_one_left() {
+    let rig = Rig::new();
+    let (index, _) = rig.open(&[0, 1]);
+    flush(&index, &[("ca", "1")], 1);
+    index.set_copies(vec![rig.dir(2), rig.dir(3)]);
+    flush(&index, &[("cb", "2")], 2);
+    assert_eq!(index.active(), rig.dir(2));
+    flush(&index, &[("cc", "3")], 3);
+    drop(index);
+    for copy in [2, 3] {
+        let (index, found) = rig.open(&[copy]);
+        assert_eq!((found, get(&index, "ca"), get(&index, "cc")), (ckpt(3), "1".into(), "3".into()));
+    }
+}
+
+#[test]
+fn no_copy_is_made_where_one_must_be_and_none_beside_a_damaged_one() {
+    let rig = Rig::new();
+    assert!(matches!(rig.try_open(&[0, 1], Absent::Refuse), Err(OpenError::Absent)));
+    let (index, _) = rig.open(&[0]);
+    flush(&index, &[("ca", "1")], 1);
+    drop(index);
+    for entry in fs::read_dir(rig.dir(0)).expect("lists") {
+        let path = entry.expect("entry").path();
+        if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('v')) {
+            fs::write(path, b"garbage").expect("writes");
+        }
+    }
+    assert!(matches!(rig.try_open(&[0, 1], Absent::Create), Err(OpenError::Failed(failed)) if failed.len() == 1));
+}

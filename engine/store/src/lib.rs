@@ -1,0 +1,45 @@
+//! The object store: put, get, list, delete, multipart, volumes, index, recovery.
+//!
+//! Duty: keep what was acknowledged. Invariants: every address is written once; nothing is acknowledged before it is
+//! durable; nothing is freed that is not proved dead; a reader sees durable entries only, in LSN order. Must never know:
+//! HTTP, XML, headers, principals, policies.
+
+mod bucket;
+mod cache;
+mod data;
+mod drive;
+mod error;
+mod format;
+mod get;
+mod ids;
+mod index;
+mod list;
+mod log;
+mod multipart;
+mod node;
+mod object;
+mod partition;
+mod put;
+mod read;
+mod recovery;
+mod space;
+mod store;
+mod stripe;
+mod topology;
+mod usage;
+mod volume;
+
+pub use bucket::Bucket;
+pub use error::{Error, Result};
+pub use format::record::{PartEntry, Record};
+pub use get::{Get, ReadError};
+pub use ids::{DeploymentId, DriveId, Geometry, Lsn, PAGE_BYTES, PartitionId, SlotOffset, StartNumber, VolumeId};
+pub use list::{List, Listed, Page, Summary};
+pub use multipart::{CommitPart, Complete, ListedUpload, Part, Upload, UploadPage, Uploads};
+pub use node::{Config, OpenError};
+pub use object::{CommitPut, Receipt};
+pub use put::{Put, PutBody};
+#[cfg(feature = "sim")]
+pub use store::forget_all;
+pub use store::{StartError, Store, Summary as StartSummary, close, here, open};
+pub use usage::Usage;

@@ -1,0 +1,269 @@
+//! Process-wide state: configuration, drives, the epoch, the volumes that are known.
+//!
+//! `Node` is shared by all shards. Epochs change on shard 0 only, one after another; everyone else sees snapshots.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
+use std::time::Duration;
+
+mod epoch;
+mod flag;
+mod open;
+mod watch;
+
+use flag::Flag;
+
+pub use crate::topology::OpenError;
+
+use crate::drive::{Blame, Drive, DriveSpace, Op, State, blame};
+use crate::error::{Error, Result};
+use crate::ids::{DeploymentId, DriveId, PartitionId, StartNumber, VolumeId};
+use crate::topology::{self, Topology, TurnQueue};
+use crate::volume::Volume;
+
+/// Shards that may write volumes: ids have 16 bits for them, the counters take 4 bytes each.
+const SHARDS_MAX: usize = 4096;
+
+/// How a node is run.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// One directory for each drive, in any order.
+    pub dirs: Vec<PathBuf>,
+    /// P; `None` = by the number of drives. Fixed when the deployment is formed.
+    pub parity: Option<u8>,
+    /// Go on although more drives are missing than a start may do without by itself.
+    pub accept_missing: bool,
+    /// Budget for memtables, caches, buffers and batches of all shards together.
+    pub memory_bytes: u64,
+    /// Of that, what the caches of hot bodies may take: direct I/O knows no page cache.
+    pub body_cache_bytes: u64,
+    /// Largest body that is kept in the log.
+    pub inline_max: usize,
+    /// Bytes of each slot of a log volume; `None` = by the room that is free.
+    pub log_slot_bytes: Option<u64>,
+    /// Bytes of each slot of a data volume; `None` = by the room that is free.
+    pub data_slot_bytes: Option<u64>,
+    /// Slices of the key space. Fixed when the deployment is formed.
+    pub partitions: u16,
+    /// Where tables lie instead of on the drives: the tree library knows no simulated files.
+    #[cfg(feature = "sim")]
+    pub index_root: Option<PathBuf>,
+    /// A drive that does not answer for so long, while others do, gets no new volumes until it answers again.
+    pub suspect_after: Duration,
+}
+
+impl Config {
+    pub fn new(dirs: Vec<PathBuf>) -> Config {
+        Config {
+            dirs,
+            parity: None,
+            accept_missing: false,
+            memory_bytes: 1 << 30,
+            body_cache_bytes: 512 << 20,
+            inline_max: 32 << 10,
+            log_slot_bytes: None,
+            data_slot_bytes: None,
+            partitions: 64,
+            #[cfg(feature = "sim")]
+            index_root: None,
+            suspect_after: Duration::from_secs(1),
+        }
+    }
+}
+
+/// Process-wide state of the store.
+pub struct Node {
+    pub(crate) config: Config,
+    pub(crate) deployment: DeploymentId,
+    /// This run of the process.
+    pub(crate) start: StartNumber,
+    /// Tells this node from earlier ones of the same process (simulation, tests).
+    instance: u64,
+    this: Weak<Node>,
+    drives: Vec<Arc<Drive>>,
+    /// The epoch that counts: durable on all drives of its in-set.
+    topology: RwLock<Arc<Topology>>,
+    /// The last epoch that was written anywhere: the parent of the next one, whether it counts or not.
+    written: Mutex<Topology>,
+    turns: TurnQueue,
+    /// Set when the in-set would have to shrink below what it may: nothing more is acknowledged.
+    refuses_writes: AtomicBool,
+    /// Set while the reserve is in use: bodies are refused, deletes and what makes room go on.
+    full: AtomicBool,
+    volumes: RwLock<HashMap<VolumeId, Arc<Volume>>>,
+    volume_counters: Vec<AtomicU32>,
+    notices: Vec<String>,
+    /// Raised to have the drives unlocked, and when they are. The locks themselves stay on shard 0.
+    leaving: Arc<Flag>,
+    unlocked: Arc<Flag>,
+}
+
+impl Node {
+    /// Reads identities and epochs, applies the start rule, forms a deployment on empty directories, and makes a new
+    /// epoch with this run's start number durable on all drives that are in. Runs on shard 0.
+    ///
+    /// Errors: a refusal changes nothing on any drive.
+    pub async fn open(config: Config) -> std::result::Result<Arc<Node>, OpenError> {
+        open::open(config).await
+    }
+
+    /// Lets go of the drives, so that they can be opened again. Nothing may be written through this node afterwards.
+    pub async fn release(&self) {
+        self.refuses_writes.store(true, Relaxed);
+        self.leaving.raise();
+        self.unlocked.raised().await;
+    }
+
+    /// What the operator should know about this start: drives that are missing, came back, or are not used.
+    pub fn notices(&self) -> &[String] {
+        &self.notices
+    }
+
+    pub(crate) fn instance(&self) -> u64 {
+        self.instance
+    }
+
+    /// All drives of the topology in an order that never changes, missing ones too.
+    pub(crate) fn drives(&self) -> &[Arc<Drive>] {
+        &self.drives
+    }
+
+    pub(crate) fn drive(&self, id: DriveId) -> Option<&Arc<Drive>> {
+        self.drives.iter().find(|drive| drive.id == id)
+    }
+
+    /// The epoch that counts now.
+    pub(crate) fn topology(&self) -> Arc<Topology> {
+        read(&self.topology).clone()
+    }
+
+    /// The drives that shall hold the tables of a partition: P+1 of those that are in, the primary first.
+    pub(crate) fn partition_copies(&self, partition: PartitionId) -> Vec<Arc<Drive>> {
+        let topology = self.topology();
+        topology::copies(&topology, partition).into_iter().map(|index| self.drives[index].clone()).collect()
+    }
+
+    /// Whether too few drives are left for writes to be acknowledged.
+    pub(crate) fn refuses_writes(&self) -> bool {
+        self.refuses_writes.load(Relaxed)
+    }
+
+    /// Whether new data is refused because the reserve is in use.
+    pub(crate) fn is_full(&self) -> bool {
+        self.full.load(Relaxed)
+    }
+
+    pub(crate) fn set_full(&self, full: bool) {
+        self.full.store(full, Relaxed);
+    }
+
+    /// A volume id that was never used before. Panics when a shard has used 2^24 in one start.
+    pub(crate) fn next_volume_id(&self, shard: u16) -> VolumeId {
+        let counter = self.volume_counters.get(usize::from(shard)).expect("shards are below SHARDS_MAX");
+        VolumeId::new(self.start, shard, counter.fetch_add(1, Relaxed))
+    }
+
+    /// A volume that was found at the start or made since.
+    ///
+    /// Errors: `NotFound` when there is none of that id: it was removed, or all of its drives are gone.
+    pub(crate) async fn volume(&self, id: VolumeId) -> Result<Arc<Volume>> {
+        read(&self.volumes).get(&id).cloned().ok_or(Error::NotFound)
+    }
+
+    /// All volumes that are known, in no order.
+    pub(crate) fn volumes(&self) -> Vec<Arc<Volume>> {
+        read(&self.volumes).values().cloned().collect()
+    }
+
+    /// Makes a volume known. One that is known stays the one that it is: others hold it already.
+    pub(crate) fn register(&self, volume: Arc<Volume>) {
+        write(&self.volumes).entry(volume.id).or_insert(volume);
+    }
+
+    pub(crate) fn unregister(&self, id: VolumeId) -> Option<Arc<Volume>> {
+        write(&self.volumes).remove(&id)
+    }
+
+    /// Room on each drive that is used, as last asked from the file systems.
+    pub(crate) fn space(&self) -> Vec<DriveSpace> {
+        self.drives.iter().filter(|drive| drive.is_usable()).map(|drive| drive.space()).collect()
+    }
+
+    /// Asks the file systems again.
+    pub(crate) async fn refresh_space(&self) {
+        for drive in self.drives.iter().filter(|drive| drive.is_usable()) {
+            match rt::file::fs_space(&drive.dir).await {
+                Ok(space) => drive.set_space(space.total, space.free),
+                Err(error) => self.note_io_error(drive, &error, Op::Read),
+            }
+        }
+    }
+
+    /// Marks a drive as late: no new volumes, hedged reads. Never more drives than a volume can do without, so that a
+    /// slow machine is not taken for failing drives.
+    pub(crate) fn suspect(&self, id: DriveId) {
+        let topology = self.topology();
+        let count = |state: State| self.drives.iter().filter(|drive| drive.state() == state).count();
+        if count(State::Suspect) >= usize::from(topology.parity) || count(State::In) <= 1 {
+            return;
+        }
+        if let Some(drive) = self.drive(id)
+            && drive.set_suspect()
+        {
+            telemetry::warn!("a drive does not answer in time"; drive = drive.dir.display());
+        }
+    }
+
+    /// Counts an I/O error and has the drive taken out if it says so. A full drive is no failing one.
+    pub(crate) fn note_io_error(&self, drive: &Arc<Drive>, error: &io::Error, op: Op) {
+        let count = drive.count_error(op);
+        match blame(error, op, count) {
+            Blame::Full => {}
+            Blame::Bytes => {
+                telemetry::warn!("a drive could not read"; drive = drive.dir.display(), error = error);
+            }
+            Blame::Drive => {
+                if !drive.report() {
+                    return;
+                }
+                telemetry::error!("a drive fails and is taken out"; drive = drive.dir.display(), error = error);
+                // The last drive stays what it is: there is nothing to go on with.
+                drive.set_suspect();
+                let (Some(node), id) = (self.this.upgrade(), drive.id) else { return };
+                drop(rt::spawn(async move {
+                    if let Err(error) = node.take_out(id, "i/o errors").await {
+                        telemetry::error!("no more writes are accepted"; error = error);
+                    }
+                }));
+            }
+        }
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.leaving.raise();
+    }
+}
+
+/// Nothing panics while these are held, so a poisoned one still holds a whole value.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
+    lock.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Numbers the nodes of this process.
+static INSTANCES: AtomicU64 = AtomicU64::new(1);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,178 @@
+//! Opens a node: look, decide, form if need be, start.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, RwLock};
+
+use rt::file::FileLock;
+
+use super::epoch::write_everywhere;
+use super::flag::Flag;
+use super::{Config, INSTANCES, Node, SHARDS_MAX, watch};
+use crate::drive::{Drive, Looked, State, form, look};
+use crate::ids::{DriveId, StartNumber};
+use crate::topology::{
+    self, Chosen, DRIVES_MAX, Decision, OpenError, PARTITIONS_MAX, Seen, Topology, TurnQueue, Wanted, decide, may_start,
+};
+
+pub(super) async fn open(config: Config) -> Result<Arc<Node>, OpenError> {
+    check(&config)?;
+    let mut looked = Vec::with_capacity(config.dirs.len());
+    for dir in &config.dirs {
+        looked.push(look(dir).await?);
+    }
+    refuse_same_directory(&looked)?;
+    let wanted = Wanted { parity: config.parity, accept_missing: config.accept_missing };
+    let seen = |looked: &[Looked]| -> Vec<Seen> { looked.iter().map(|looked| looked.seen.clone()).collect() };
+    let chosen = match decide(&seen(&looked), wanted)? {
+        Decision::Start(chosen) => *chosen,
+        Decision::Form => {
+            let topology = form(&mut looked, config.parity, config.partitions).await?;
+            telemetry::info!("a new deployment was formed"; deployment = topology.deployment, drives = looked.len());
+            let present = topology.drives.iter().map(|member| member.drive).enumerate().collect();
+            Chosen { topology, present, missing: Vec::new(), returned: Vec::new(), unused: Vec::new() }
+        }
+    };
+    start(config, looked, chosen).await
+}
+
+fn check(config: &Config) -> Result<(), OpenError> {
+    let refuse = |what: String| Err(OpenError::Directories(what));
+    match config.dirs.len() {
+        0 => return refuse("no directory was given".to_owned()),
+        count if count > DRIVES_MAX => {
+            return refuse(format!("{count} directories were given; a node has {DRIVES_MAX} drives at most"));
+        }
+        _ => {}
+    }
+    if !(1..=PARTITIONS_MAX).contains(&usize::from(config.partitions)) {
+        return refuse(format!("a deployment has 1 to {PARTITIONS_MAX} partitions"));
+    }
+    Ok(())
+}
+
+fn refuse_same_directory(looked: &[Looked]) -> Result<(), OpenError> {
+    for (n, one) in looked.iter().enumerate() {
+        let same =
+            |other: &&Looked| other.seen.dir == one.seen.dir || (other.place.is_some() && other.place == one.place);
+        if let Some(other) = looked[..n].iter().find(same) {
+            let (first, second) = (other.seen.dir.display(), one.seen.dir.display());
+            return Err(OpenError::Directories(format!("{first} and {second} are the same directory")));
+        }
+    }
+    Ok(())
+}
+
+/// Makes the new epoch count and puts the node together.
+async fn start(config: Config, looked: Vec<Looked>, mut chosen: Chosen) -> Result<Arc<Node>, OpenError> {
+    let drives = make_drives(&looked, &chosen);
+    // The names of volumes tell of starts as well: a start number is not used twice even if its epoch has rotted.
+    let newest = looked.iter().map(|looked| looked.newest_start).max().unwrap_or(0).max(chosen.topology.start.value());
+    let number = StartNumber::new(newest + 1).ok_or(OpenError::StartsUsedUp)?;
+    let topology = write_epoch(&config, &drives, &mut chosen, number).await?;
+    for drive in drives.iter().filter(|drive| !topology.is_in(drive.id) && drive.is_usable()) {
+        drive.set_out();
+    }
+    let notices = notices(&looked, &chosen, &drives);
+    for notice in &notices {
+        telemetry::warn!("{notice}");
+    }
+    let (leaving, unlocked) = (Arc::new(Flag::default()), Arc::new(Flag::default()));
+    let node = Arc::new_cyclic(|this| Node {
+        deployment: topology.deployment,
+        start: number,
+        instance: INSTANCES.fetch_add(1, Relaxed),
+        this: this.clone(),
+        drives,
+        written: Mutex::new(topology.clone()),
+        topology: RwLock::new(Arc::new(topology)),
+        turns: TurnQueue::default(),
+        refuses_writes: AtomicBool::new(false),
+        full: AtomicBool::new(false),
+        volumes: RwLock::new(HashMap::new()),
+        volume_counters: (0..SHARDS_MAX).map(|_| AtomicU32::new(0)).collect(),
+        notices,
+        leaving: leaving.clone(),
+        unlocked: unlocked.clone(),
+        config,
+    });
+    let locks: Vec<FileLock> = looked.into_iter().filter_map(|looked| looked.lock).collect();
+    drop(rt::spawn(async move {
+        leaving.raised().await;
+        drop(locks);
+        unlocked.raise();
+    }));
+    node.refresh_space().await;
+    drop(rt::spawn(watch::watch(Arc::downgrade(&node))));
+    Ok(node)
+}
+
+/// A drive for each member of the list, in its order. Missing ones get the directories that hold no drive, for want of
+/// anything better to call them.
+fn make_drives(looked: &[Looked], chosen: &Chosen) -> Vec<Arc<Drive>> {
+    let mut unused = chosen.unused.iter().map(|&dir| looked[dir].seen.dir.clone());
+    let here = |list: &[(usize, DriveId)], id: DriveId| -> Option<PathBuf> {
+        list.iter().find(|(_, drive)| *drive == id).map(|&(dir, _)| looked[dir].seen.dir.clone())
+    };
+    let drive = |id: DriveId| {
+        if let Some(dir) = here(&chosen.present, id) {
+            return Drive::new(id, dir, State::In);
+        }
+        if let Some(dir) = here(&chosen.returned, id) {
+            return Drive::new(id, dir, State::Out);
+        }
+        Drive::new(id, unused.next().unwrap_or_default(), State::Missing)
+    };
+    chosen.topology.drives.iter().map(|member| member.drive).map(drive).map(Arc::new).collect()
+}
+
+/// Writes epochs until one is durable on all drives of its in-set. A drive on which that fails is missing from then on,
+/// and the start rule is asked again.
+async fn write_epoch(
+    config: &Config,
+    drives: &[Arc<Drive>],
+    chosen: &mut Chosen,
+    start: StartNumber,
+) -> Result<Topology, OpenError> {
+    let members = chosen.topology.in_count();
+    let mut parent = chosen.topology.clone();
+    loop {
+        let next = topology::next(&parent, rt::random::u64(), start, &chosen.missing);
+        let present: Vec<Arc<Drive>> = drives.iter().filter(|drive| next.is_in(drive.id)).cloned().collect();
+        let failed = write_everywhere(&present, &next).await;
+        if failed.is_empty() {
+            return Ok(next);
+        }
+        parent = next;
+        chosen.missing.extend(&failed);
+        chosen.present.retain(|(_, drive)| !failed.contains(drive));
+        let missing = chosen.missing.len();
+        let may = config.accept_missing || may_start(members, missing, parent.parity);
+        if !may || chosen.present.is_empty() {
+            let is_failed = |drive: &&Arc<Drive>| chosen.missing.contains(&drive.id);
+            let dirs = drives.iter().filter(is_failed).map(|drive| drive.dir.clone()).collect();
+            let allowed = (0..members).rev().find(|&n| may_start(members, n, parent.parity)).unwrap_or(0);
+            return Err(OpenError::TooManyMissing { missing, members, allowed, dirs });
+        }
+    }
+}
+
+fn notices(looked: &[Looked], chosen: &Chosen, drives: &[Arc<Drive>]) -> Vec<String> {
+    let mut notices = Vec::new();
+    for id in &chosen.missing {
+        let dir = drives.iter().find(|drive| drive.id == *id).map(|drive| drive.dir.display().to_string());
+        notices.push(format!(
+            "drive {id} is missing (perhaps {}): new writes go to the others, and it is not trusted when it comes back",
+            dir.unwrap_or_default()
+        ));
+    }
+    for &(dir, id) in &chosen.returned {
+        notices.push(format!(
+            "drive {id} in {} was taken out earlier and has come back: it is not used; empty the directory to give it \
+             back as a new drive",
+            looked[dir].seen.dir.display()
+        ));
+    }
+    notices
+}

@@ -1,0 +1,304 @@
+//! Objects: what a put, a delete and a read mean for the index, decided at the key's owner.
+//!
+//! A decision holds the key's lock from reading what is there to entering what shall be there; between them lies at most
+//! one look into the tables. It answers when its batch is durable. A refusal that rests on a pending change waits for that
+//! change, so that no reply ever depends on what a crash may undo.
+
+use std::sync::Arc;
+
+use types::{
+    Attributes, BucketId, ConditionRefused, DeleteCondition, Etag, ObjectKey, Timestamp, VersionId, WriteCondition,
+};
+
+use crate::data::Extent;
+use crate::error::{Error, Result};
+use crate::format::batch::{Address, Op, UsageDelta};
+use crate::format::record::{ADDRESS_AT, Body, Record};
+use crate::ids::{PartitionId, SlotOffset, VolumeId};
+use crate::index::keys;
+use crate::partition::{Change, Partition, View};
+use crate::put::PutBody;
+use crate::store::{ShardStore, Store};
+use crate::volume::Hold;
+
+/// An object to be made visible.
+pub struct CommitPut {
+    pub bucket: BucketId,
+    pub key: ObjectKey,
+    pub body: PutBody,
+    pub etag: Etag,
+    pub attributes: Attributes,
+    pub condition: WriteCondition,
+}
+
+/// What a commit gave the object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    pub version: VersionId,
+    pub modified: Timestamp,
+}
+
+impl Store {
+    /// Makes a body the current object of its key. Durable and visible when this returns.
+    ///
+    /// Errors: `NoBucket`, `Precondition`, `Busy`, `Full`, `Unavailable` (the outcome is not known). Cost: one message to
+    /// the owner, at most one look into its tables, one entry in its next commit batch.
+    pub async fn commit_put(&self, commit: CommitPut) -> Result<Receipt> {
+        let partition = keys::partition_of(commit.bucket, commit.key.as_bytes(), self.partition_count());
+        self.at_owner(partition, move |store| async move { store.commit_put(partition, commit).await }).await
+    }
+
+    /// The current object of a key.
+    pub async fn head(&self, bucket: BucketId, key: &ObjectKey) -> Result<Arc<Record>> {
+        let partition = keys::partition_of(bucket, key.as_bytes(), self.partition_count());
+        let key = keys::current(bucket, key.as_bytes());
+        self.at_owner(partition, move |store| async move {
+            let value = store.partition(partition)?.get(&key, View::Durable).await?.ok_or(Error::NotFound)?;
+            Record::decode(&value).map(Arc::new).map_err(|_| BAD_RECORD)
+        })
+        .await
+    }
+
+    /// Deletes the current object of a key; answers whether there was one.
+    pub async fn delete(&self, bucket: BucketId, key: &ObjectKey, condition: DeleteCondition) -> Result<bool> {
+        let partition = keys::partition_of(bucket, key.as_bytes(), self.partition_count());
+        let key = key.clone();
+        self.at_owner(partition, move |store| async move {
+            store.commit_delete(partition, bucket, &key, &condition).await
+        })
+        .await
+    }
+
+    /// Deletes many keys: one message per owner shard, and the changes of one shard share its commit batches.
+    /// The answers are in the order of `items`.
+    pub async fn delete_many(&self, bucket: BucketId, items: Vec<(ObjectKey, DeleteCondition)>) -> Vec<Result<bool>> {
+        let count = items.len();
+        let mut by_shard: Vec<Vec<(usize, PartitionId, ObjectKey, DeleteCondition)>> = Vec::new();
+        by_shard.resize_with(usize::from(rt::shard_count()), Vec::new);
+        for (i, (key, condition)) in items.into_iter().enumerate() {
+            let partition = keys::partition_of(bucket, key.as_bytes(), self.partition_count());
+            by_shard[usize::from(self.owner(partition).0)].push((i, partition, key, condition));
+        }
+        let mut calls = Vec::new();
+        for (shard, items) in by_shard.into_iter().enumerate().filter(|(_, items)| !items.is_empty()) {
+            calls.push(rt::spawn(rt::call(rt::ShardId(shard as u16), move || delete_batch(bucket, items))));
+        }
+        let mut results = vec![Err(Error::Unavailable("the owner did not answer")); count];
+        for call in calls {
+            for (i, result) in call.await {
+                results[i] = result;
+            }
+        }
+        results
+    }
+}
+
+/// Deletes keys of one shard, all under way at once.
+async fn delete_batch(
+    bucket: BucketId,
+    items: Vec<(usize, PartitionId, ObjectKey, DeleteCondition)>,
+) -> Vec<(usize, Result<bool>)> {
+    let store = crate::store::local();
+    let mut tasks = Vec::with_capacity(items.len());
+    for (i, partition, key, condition) in items {
+        let store = store.clone();
+        let delete = async move { store.commit_delete(partition, bucket, &key, &condition).await };
+        tasks.push((i, rt::spawn(delete)));
+    }
+    let mut results = Vec::with_capacity(tasks.len());
+    for (i, task) in tasks {
+        results.push((i, task.await));
+    }
+    results
+}
+
+impl ShardStore {
+    async fn commit_put(&self, partition: PartitionId, commit: CommitPut) -> Result<Receipt> {
+        let CommitPut { bucket, key, body, etag, attributes, condition } = commit;
+        let partition = self.partition(partition)?;
+        let index_key = keys::current(bucket, key.as_bytes());
+        let lock = partition.lock(&index_key).await?;
+        let check = |current: Option<&Record>| condition.check(current.map(|record| &record.etag));
+        let previous = checked_record(&partition, &index_key, check).await?;
+        self.check_bucket(bucket)?;
+        let modified = Timestamp(rt::time::wall_clock());
+        self.check_room(&body)?;
+        let mut change = Change::default();
+        let (body, holds) = change.attach(body, &index_key);
+        let (_, ticket) = partition.decide(self.log(), |lsn| {
+            let record = Record {
+                version: VersionId::NULL,
+                lsn,
+                modified,
+                etag,
+                delete_marker: false,
+                attributes,
+                body,
+                parts: Vec::new(),
+            };
+            change.replace_current(bucket, index_key, previous.as_ref(), Some(&record));
+            change
+        })?;
+        drop(lock);
+        let outcome = ticket.await;
+        drop(holds);
+        outcome?;
+        Ok(Receipt { version: VersionId::NULL, modified })
+    }
+
+    pub(crate) async fn commit_delete(
+        &self,
+        partition: PartitionId,
+        bucket: BucketId,
+        key: &ObjectKey,
+        condition: &DeleteCondition,
+    ) -> Result<bool> {
+        let partition = self.partition(partition)?;
+        let index_key = keys::current(bucket, key.as_bytes());
+        let lock = partition.lock(&index_key).await?;
+        let check = |current: Option<&Record>| {
+            condition.check(current.map(|record| (&record.etag, record.modified, record.size())))
+        };
+        let previous = checked_record(&partition, &index_key, check).await?;
+        self.check_bucket(bucket)?;
+        let Some(previous) = previous else {
+            return Ok(false);
+        };
+        let (_, ticket) = partition.decide(self.log(), |_| {
+            let mut change = Change::default();
+            change.replace_current(bucket, index_key, Some(&previous), None);
+            change
+        })?;
+        drop(lock);
+        ticket.await?;
+        Ok(true)
+    }
+
+    /// Whether a body may be committed: not while the reserve is in use.
+    pub(crate) fn check_room(&self, body: &PutBody) -> Result<()> {
+        if self.node().is_full() && !body.is_empty() { Err(Error::Full) } else { Ok(()) }
+    }
+
+    /// Whether `bucket` takes writes, in the same step as the decision that asks.
+    pub(crate) fn check_bucket(&self, bucket: BucketId) -> Result<()> {
+        if self.buckets().takes_writes(bucket) { Ok(()) } else { Err(Error::NoBucket) }
+    }
+}
+
+/// The current record of a key whose lock is held, if `check` lets the change go on. A refusal, and the answer that there
+/// is no object, never rest on a pending entry: that may still fail.
+pub(crate) async fn checked_record(
+    partition: &Partition,
+    index_key: &[u8],
+    check: impl Fn(Option<&Record>) -> std::result::Result<(), ConditionRefused>,
+) -> Result<Option<Record>> {
+    loop {
+        let record = match partition.get(index_key, View::Decided).await? {
+            Some(value) => Some(Record::decode(&value).map_err(|_| BAD_RECORD)?),
+            None => None,
+        };
+        let checked = check(record.as_ref());
+        if (checked.is_err() || record.is_none()) && partition.is_pending(index_key) {
+            partition.settle(index_key).await;
+            continue;
+        }
+        return checked.map(|()| record).map_err(Error::Precondition);
+    }
+}
+
+pub(crate) const BAD_RECORD: Error = Error::Unavailable("the index holds a record that cannot be read");
+
+impl Change {
+    pub(crate) fn put(&mut self, key: Vec<u8>, value: Vec<u8>) {
+        self.ops.push(Op { key, value: Some(value), address_at: None });
+    }
+
+    pub(crate) fn remove(&mut self, key: Vec<u8>) {
+        self.ops.push(Op { key, value: None, address_at: None });
+    }
+
+    /// Enters a value whose body, if it is small, is the one that this change carries.
+    pub(crate) fn put_with_body(&mut self, key: Vec<u8>, value: Vec<u8>) {
+        let address_at = self.body.is_some().then_some(ADDRESS_AT);
+        self.ops.push(Op { key, value: Some(value), address_at });
+    }
+
+    /// Takes a body into the change: a small one travels with it, a large one's extents become live.
+    /// The holds are to be kept until the commit has its outcome.
+    pub(crate) fn attach(&mut self, body: PutBody, owner: &[u8]) -> (Body, Vec<Hold>) {
+        match body {
+            PutBody::Empty => (Body::Empty, Vec::new()),
+            PutBody::Small { body, crc, len } => {
+                // Where it will lie is known when its batch is sealed; until then only the length counts.
+                let nowhere =
+                    Address { volume: VolumeId(0), slot_offset: SlotOffset(0), fragment_len: 0, offset: 0, len };
+                self.body = Some(body);
+                (Body::Small { address: nowhere, crc }, Vec::new())
+            }
+            PutBody::Large { extents, holds, .. } => {
+                for extent in &extents {
+                    let mut value = place_value(extent);
+                    value.extend(owner);
+                    self.put(keys::extent(extent.volume, extent.at), value);
+                    self.live.push((extent.volume, extent.len as i64));
+                }
+                (Body::Extents(extents), holds)
+            }
+        }
+    }
+
+    /// Lets go of a body: its extents are dead from this commit on.
+    pub(crate) fn release(&mut self, body: &Body) {
+        match body {
+            Body::Empty => {}
+            Body::Small { address, .. } => self.live.push((address.volume, -i64::from(address.len))),
+            Body::Extents(extents) => {
+                for extent in extents {
+                    self.remove(keys::extent(extent.volume, extent.at));
+                    self.put(keys::dead(extent.volume, extent.at), place_value(extent));
+                    self.live.push((extent.volume, -(extent.len as i64)));
+                }
+            }
+            Body::Pieces(pieces) => pieces.iter().for_each(|piece| self.release(piece)),
+        }
+    }
+
+    /// Puts `next` in the place of `previous` as the current object of a key, with all that follows from it.
+    pub(crate) fn replace_current(
+        &mut self,
+        bucket: BucketId,
+        index_key: Vec<u8>,
+        previous: Option<&Record>,
+        next: Option<&Record>,
+    ) {
+        let mut usage = UsageDelta { bucket, objects: 0, bytes: 0, versions: 0 };
+        match next {
+            Some(record) => {
+                usage = UsageDelta { bucket, objects: 1, bytes: record.size() as i64, versions: 0 };
+                self.put_with_body(index_key, record.encode());
+            }
+            None => self.remove(index_key),
+        }
+        if let Some(previous) = previous {
+            usage.objects -= 1;
+            usage.bytes -= previous.size() as i64;
+            self.release(&previous.body);
+        }
+        self.usage.push(usage);
+    }
+}
+
+/// How far an extent reaches from its place: what `e/` begins with (the owner's index key follows) and `g/` holds.
+fn place_value(extent: &Extent) -> Vec<u8> {
+    let mut value = Vec::with_capacity(12);
+    value.extend(extent.len.to_le_bytes());
+    value.extend(extent.stripe_data.to_le_bytes());
+    value
+}
+
+/// Reads the extent of an `e/` or `g/` entry back from its place and value.
+pub(crate) fn parse_place_value(volume: VolumeId, at: SlotOffset, value: &[u8]) -> Option<Extent> {
+    let (len, rest) = value.split_first_chunk::<8>()?;
+    let stripe_data = rest.first_chunk::<4>()?;
+    Some(Extent { volume, at, len: u64::from_le_bytes(*len), stripe_data: u32::from_le_bytes(*stripe_data) })
+}

@@ -1,0 +1,144 @@
+//! What a partition counts: usage per bucket, live bytes per volume. Exact as of the last applied entry; written as
+//! absolute values with each flush, so that an entry counts exactly once, whatever is replayed.
+
+use std::collections::{BTreeSet, HashMap};
+
+use types::BucketId;
+
+use crate::format::batch::{Entry, UsageDelta};
+use crate::format::{Invalid, Reader};
+use crate::ids::VolumeId;
+use crate::index::keys::{self, Counter};
+
+/// What a bucket holds in one partition, or in all of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Usage {
+    /// Keys with a current object.
+    pub(crate) objects: i64,
+    /// Of all versions.
+    pub(crate) bytes: i64,
+    /// Versions beside the current ones, delete markers included.
+    pub(crate) versions: i64,
+}
+
+impl Usage {
+    fn add(&mut self, delta: &UsageDelta, times: i64) {
+        self.objects += delta.objects * times;
+        self.bytes += delta.bytes * times;
+        self.versions += delta.versions * times;
+    }
+
+    fn is_zero(self) -> bool {
+        self == Usage::default()
+    }
+}
+
+impl std::ops::Add for Usage {
+    type Output = Usage;
+
+    fn add(self, other: Usage) -> Usage {
+        Usage {
+            objects: self.objects + other.objects,
+            bytes: self.bytes + other.bytes,
+            versions: self.versions + other.versions,
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    usage: HashMap<BucketId, Usage>,
+    /// Of entries that are decided but not durable.
+    pending: HashMap<BucketId, Usage>,
+    live: HashMap<VolumeId, i64>,
+    /// Changed since they were last written.
+    changed: BTreeSet<Vec<u8>>,
+}
+
+impl Counters {
+    /// Takes a counter as a flush wrote it.
+    pub(super) fn load(&mut self, key: &[u8], value: &[u8]) -> Result<(), Invalid> {
+        let mut input = Reader::new(value);
+        match keys::parse_counter(key).ok_or(Invalid::Field("counter key"))? {
+            Counter::Usage(bucket) => {
+                let (objects, bytes, versions) = (input.u64()?, input.u64()?, input.u64()?);
+                let usage = Usage { objects: objects as i64, bytes: bytes as i64, versions: versions as i64 };
+                self.usage.insert(bucket, usage);
+            }
+            Counter::Live(volume) => {
+                self.live.insert(volume, input.u64()? as i64);
+            }
+        }
+        input.end()
+    }
+
+    pub(super) fn decide(&mut self, usage: &[UsageDelta]) {
+        for delta in usage {
+            self.pending.entry(delta.bucket).or_default().add(delta, 1);
+        }
+    }
+
+    /// Undoes `decide`: the entry has failed, or is about to be applied.
+    pub(super) fn settle(&mut self, usage: &[UsageDelta]) {
+        for delta in usage {
+            let usage = self.pending.entry(delta.bucket).or_default();
+            usage.add(delta, -1);
+            if usage.is_zero() {
+                self.pending.remove(&delta.bucket);
+            }
+        }
+    }
+
+    pub(super) fn apply(&mut self, entry: &Entry) {
+        for delta in &entry.usage {
+            let usage = self.usage.entry(delta.bucket).or_default();
+            usage.add(delta, 1);
+            if usage.is_zero() {
+                self.usage.remove(&delta.bucket);
+            }
+            self.changed.insert(keys::counter(Counter::Usage(delta.bucket)));
+        }
+        for (volume, bytes) in &entry.live {
+            self.add_live(*volume, *bytes);
+        }
+        if let Some(address) = entry.placed {
+            self.add_live(address.volume, i64::from(address.len));
+        }
+    }
+
+    fn add_live(&mut self, volume: VolumeId, bytes: i64) {
+        let live = self.live.entry(volume).or_default();
+        *live += bytes;
+        if *live == 0 {
+            self.live.remove(&volume);
+        }
+        self.changed.insert(keys::counter(Counter::Live(volume)));
+    }
+
+    /// Absolute values of what changed since the last call; `None`: zero.
+    pub(super) fn take_changed(&mut self) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
+        let changed = std::mem::take(&mut self.changed);
+        changed.into_iter().map(|key| (self.encode(&key), key)).map(|(value, key)| (key, value)).collect()
+    }
+
+    fn encode(&self, key: &[u8]) -> Option<Vec<u8>> {
+        match keys::parse_counter(key).expect("made by keys::counter") {
+            Counter::Usage(bucket) => self.usage.get(&bucket).map(|usage| {
+                [usage.objects, usage.bytes, usage.versions].iter().flat_map(|value| value.to_le_bytes()).collect()
+            }),
+            Counter::Live(volume) => self.live.get(&volume).map(|live| live.to_le_bytes().to_vec()),
+        }
+    }
+
+    pub(super) fn durable(&self, bucket: BucketId) -> Usage {
+        self.usage.get(&bucket).copied().unwrap_or_default()
+    }
+
+    pub(super) fn decided(&self, bucket: BucketId) -> Usage {
+        self.durable(bucket) + self.pending.get(&bucket).copied().unwrap_or_default()
+    }
+
+    pub(super) fn all_live(&self) -> impl Iterator<Item = (VolumeId, i64)> {
+        self.live.iter().map(|(volume, live)| (*volume, *live))
+    }
+}

@@ -1,0 +1,111 @@
+//! From the memtable into the tree and its copies, then let go.
+
+use std::fmt;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::memtable::Memtable;
+use super::{Partition, State};
+use crate::format::batch::Ckpt;
+use crate::index::{Bytes, FailedCopy, TreeError};
+
+/// Memtables that wait for their flush.
+const SEALED_MAX: usize = 2;
+/// Bytes logged by the shard after which a partition is flushed so that it does not pin the log.
+const LOG_DISTANCE_BYTES: u64 = 1 << 30;
+/// A memtable is flushed at this age, in checks of the flusher.
+const AGE_CHECKS: u32 = 600;
+
+/// A memtable that changes no more.
+#[derive(Clone, Debug)]
+pub(super) struct Sealed {
+    pub(super) memtable: Arc<Memtable>,
+    /// What the tables hold when it is flushed.
+    pub(super) ckpt: Ckpt,
+}
+
+/// What was not let go was kept; nothing is lost.
+#[derive(Debug)]
+pub(crate) enum FlushError {
+    Index(TreeError),
+    /// The tree has the entries, these copies do not: their drives should be taken out, or the flush tried again.
+    Copies(Vec<FailedCopy>),
+}
+
+impl fmt::Display for FlushError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            FlushError::Index(error) => write!(f, "flush index: {error}"),
+            FlushError::Copies(copies) => {
+                f.write_str("copy index:")?;
+                copies.iter().try_for_each(|copy| write!(f, " {}: {};", copy.dir.display(), copy.error))
+            }
+        }
+    }
+}
+
+impl std::error::Error for FlushError {}
+
+impl Partition {
+    /// Flushes all that is durable now, on helpers, one flush of the partition at a time, then merges tables if that is
+    /// due. An empty memtable only moves the checkpoint.
+    pub(crate) async fn flush(&self) -> Result<(), FlushError> {
+        let _one = self.one_flush.acquire(1).await;
+        self.seal();
+        loop {
+            let Some(sealed) = self.state.borrow().sealed.front().cloned() else { break };
+            let (index, flushed) = (self.index.clone(), sealed.clone());
+            let outcome = rt::offload(move || index.flush(flushed.memtable.iter(), flushed.ckpt)).await;
+            let failed = outcome.map_err(FlushError::Index)?;
+            if !failed.is_empty() {
+                return Err(FlushError::Copies(failed));
+            }
+            let gone = {
+                let mut state = self.state.borrow_mut();
+                state.ckpt = sealed.ckpt;
+                state.sealed.pop_front()
+            };
+            self.released.set(self.released.get() + 1);
+            drop(sealed);
+            // Freeing a million entries takes longer than a shard should be away.
+            rt::offload(move || drop(gone)).await;
+        }
+        let index = self.index.clone();
+        rt::offload(move || index.compact()).await.map_err(FlushError::Index)
+    }
+
+    fn seal(&self) {
+        let mut state = self.state.borrow_mut();
+        let State { memtable, sealed, counters, durable, ckpt, logged_at_seal, checks, .. } = &mut *state;
+        let covered = sealed.back().map_or(*ckpt, |sealed| sealed.ckpt);
+        let next = Ckpt { lsn: *durable, position: self.stream.position().or(covered.position) };
+        if sealed.len() >= SEALED_MAX || (memtable.is_empty() && next == covered) {
+            return;
+        }
+        for (key, value) in counters.take_changed() {
+            memtable.put(key.into(), value.map(Bytes::from));
+        }
+        let memtable = Arc::new(std::mem::take(memtable));
+        sealed.push_back(Sealed { memtable, ckpt: next });
+        *logged_at_seal = self.stream.logged();
+        *checks = 0;
+    }
+
+    /// Whether it is time to flush. Called at every check of the flusher.
+    pub(super) fn is_due(&self, regular: bool) -> bool {
+        let mut state = self.state.borrow_mut();
+        if !state.memtable.is_empty() && regular {
+            state.checks += 1;
+        }
+        !state.sealed.is_empty()
+            || state.memtable.bytes() >= self.memtable_bytes
+            || state.checks >= AGE_CHECKS
+            || self.stream.logged() - state.logged_at_seal >= LOG_DISTANCE_BYTES
+    }
+
+    /// Flushes as often as it is needed until nothing durable is left in memory: before a shutdown.
+    pub(crate) async fn flush_all(self: &Rc<Self>) -> Result<(), FlushError> {
+        self.drain().await;
+        self.flush().await
+    }
+}

@@ -1,0 +1,435 @@
+//! A partition: a slice of the key space, on the shard that owns it.
+//!
+//! An entry is decided (into the overlay), made durable by the shard's log, applied (from the overlay into the memtable,
+//! where readers see it), flushed into the tree, and let go when every copy has it. Applied in LSN order: one durable LSN
+//! rules visibility, acknowledgement and checkpoints.
+
+mod counters;
+mod flush;
+mod locks;
+mod memtable;
+mod overlay;
+mod records;
+mod set;
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use rt::sync::{Event, Semaphore};
+use types::BucketId;
+
+use crate::error::{Error, Result};
+use crate::format::batch::{Ckpt, Entry, Op, SmallBody, UsageDelta};
+use crate::ids::{Lsn, PartitionId, StartNumber, VolumeId};
+use crate::index::scan::{Page, Scan};
+use crate::index::{Absent, Bytes, Caches, FailedCopy, Index, OpenError, TreeError};
+use crate::log::{Log, Ticket};
+use counters::Counters;
+pub(crate) use counters::Usage;
+pub(crate) use flush::FlushError;
+use flush::Sealed;
+pub(crate) use locks::KeyLock;
+use locks::KeyLocks;
+use memtable::Memtable;
+use overlay::{Overlay, Pending};
+use records::Records;
+pub(crate) use set::{Partitions, Stream};
+
+/// Entries of the tree that one visit of a helper looks at for a scan.
+const SCAN_VISIT_ENTRIES_MAX: usize = 20_000;
+/// Visits of one scan: it ends early after them, with or without an item, and says where to go on.
+const SCAN_VISITS_MAX: usize = 16;
+/// Entries of the memtables beyond the limit of a page that are laid over the tree at a time.
+const SCAN_UPPER_EXTRA: usize = 1024;
+/// Counters read at a time when a partition is opened.
+const COUNTERS_PAGE: usize = 10_000;
+
+/// Which entries count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum View {
+    /// Durable ones only: for all that a client is shown.
+    Durable,
+    /// Pending ones as well: for decisions. A reply that rests on a pending entry waits for it: see `settle`.
+    Decided,
+}
+
+/// What one commit changes, but for its LSN.
+#[derive(Debug, Default)]
+pub(crate) struct Change {
+    pub(crate) ops: Vec<Op>,
+    pub(crate) body: Option<SmallBody>,
+    /// Without the body's own bytes, which are counted by themselves.
+    pub(crate) live: Vec<(VolumeId, i64)>,
+    pub(crate) usage: Vec<UsageDelta>,
+}
+
+/// How a partition is opened.
+pub(crate) struct Options {
+    pub(crate) start: StartNumber,
+    /// Index directories of its copies, the preferred one first.
+    pub(crate) copies: Vec<PathBuf>,
+    pub(crate) absent: Absent,
+    pub(crate) caches: Arc<Caches>,
+    /// A memtable of this size is flushed; at twice the size commits are refused.
+    pub(crate) memtable_bytes: usize,
+    /// For records read from the tree.
+    pub(crate) records_bytes: usize,
+    /// Of the shard's log.
+    pub(crate) stream: Rc<Stream>,
+}
+
+pub(crate) struct Partition {
+    id: PartitionId,
+    index: Arc<Index>,
+    stream: Rc<Stream>,
+    memtable_bytes: usize,
+    state: RefCell<State>,
+    records: RefCell<Records>,
+    locks: KeyLocks,
+    /// Told whenever pending entries were applied or failed.
+    settled: Event,
+    /// Why commits are refused.
+    closed: Cell<Option<&'static str>>,
+    one_flush: Rc<Semaphore>,
+    /// The flusher has a task for it.
+    flush_queued: Cell<bool>,
+    /// Number of memtables let go: a look-up that spans one may be out of date.
+    released: Cell<u64>,
+}
+
+struct State {
+    next_lsn: Lsn,
+    /// Highest LSN applied.
+    durable: Lsn,
+    /// What every copy of the tree has.
+    ckpt: Ckpt,
+    overlay: Overlay,
+    memtable: Memtable,
+    /// Oldest first.
+    sealed: VecDeque<Sealed>,
+    counters: Counters,
+    /// `Stream::logged` when the memtable was last sealed.
+    logged_at_seal: u64,
+    /// Age of the memtable: checks of the flusher that found it not empty.
+    checks: u32,
+}
+
+impl State {
+    /// Memtables, newest first.
+    fn layers(&self) -> impl Iterator<Item = &Memtable> {
+        std::iter::once(&self.memtable).chain(self.sealed.iter().rev().map(|sealed| &*sealed.memtable))
+    }
+
+    /// The newest value in a memtable.
+    fn value(&self, key: &[u8]) -> Option<&Option<Bytes>> {
+        self.layers().find_map(|layer| layer.get(key))
+    }
+}
+
+impl Partition {
+    /// Opens the freshest copy and reads the counters. Also gives the copies that could not be opened.
+    pub(crate) async fn open(
+        id: PartitionId,
+        options: Options,
+    ) -> std::result::Result<(Rc<Partition>, Vec<FailedCopy>), OpenError> {
+        let Options { start, copies, absent, caches, memtable_bytes, records_bytes, stream } = options;
+        let (index, ckpt, failed, counters) = rt::offload(move || {
+            let (index, ckpt, failed) = Index::open(copies, absent, caches)?;
+            let counters = load_counters(&index)
+                .map_err(|error| OpenError::Failed(vec![FailedCopy { dir: index.active(), error }]))?;
+            Ok((index, ckpt, failed, counters))
+        })
+        .await?;
+        let partition = Partition {
+            id,
+            index: Arc::new(index),
+            memtable_bytes,
+            state: RefCell::new(State {
+                next_lsn: Lsn::first(start),
+                durable: ckpt.lsn,
+                ckpt,
+                overlay: Overlay::default(),
+                memtable: Memtable::default(),
+                sealed: VecDeque::new(),
+                counters,
+                logged_at_seal: stream.logged(),
+                checks: 0,
+            }),
+            records: RefCell::new(Records::new(records_bytes)),
+            locks: KeyLocks::default(),
+            settled: Event::new(),
+            closed: Cell::new(None),
+            one_flush: Semaphore::new(1),
+            flush_queued: Cell::new(false),
+            released: Cell::new(0),
+            stream,
+        };
+        Ok((Rc::new(partition), failed))
+    }
+
+    pub(crate) fn id(&self) -> PartitionId {
+        self.id
+    }
+
+    /// Highest LSN that is durable and seen by readers.
+    pub(crate) fn durable_lsn(&self) -> Lsn {
+        self.state.borrow().durable
+    }
+
+    /// What every copy of the tables holds: the log is not needed before it.
+    pub(crate) fn ckpt(&self) -> Ckpt {
+        self.state.borrow().ckpt
+    }
+
+    /// Refuses commits from now on, with this reason.
+    pub(crate) fn close(&self, why: &'static str) {
+        self.closed.set(Some(why));
+    }
+
+    /// From the next flush on these are the copies.
+    pub(crate) fn set_copies(&self, copies: Vec<PathBuf>) {
+        self.index.set_copies(copies);
+    }
+
+    #[cfg(test)]
+    fn index_stats(&self) -> crate::index::TreeStats {
+        self.index.stats()
+    }
+
+    /// Applies an entry that recovery found. One at or below the checkpoint, or seen before, is ignored: what the tables
+    /// hold is never counted or inserted again.
+    pub(crate) fn replay(&self, entry: Entry) {
+        if entry.lsn > self.durable_lsn() {
+            self.apply(entry);
+        }
+    }
+
+    /// Waits for the sole right to decide about `key`. Hold it from the read to `decide`; not longer, for then nobody
+    /// else's commit of the key can join the same batch. `Busy` when too many wait.
+    pub(crate) async fn lock(&self, key: &[u8]) -> Result<KeyLock> {
+        self.locks.lock(key).await
+    }
+
+    /// Decides a commit: gives it an LSN, makes it count for all later decisions, and hands it to the log. Does not wait.
+    ///
+    /// The ticket resolves when the entry is durable and visible, or has failed. `Busy`, `Full`, `Unavailable`: nothing
+    /// happened.
+    pub(crate) fn decide(&self, log: &Log, build: impl FnOnce(Lsn) -> Change) -> Result<(Lsn, Ticket)> {
+        let entry = self.next_entry(build)?;
+        let (lsn, pending) = (entry.lsn, Pending::of(&entry));
+        let ticket = log.append(entry)?;
+        self.pend(pending);
+        Ok((lsn, ticket))
+    }
+
+    /// The entry of a commit, with the next LSN. If the log refuses it, the LSN is left out.
+    fn next_entry(&self, build: impl FnOnce(Lsn) -> Change) -> Result<Entry> {
+        if let Some(why) = self.closed.get() {
+            return Err(Error::Unavailable(why));
+        }
+        let lsn = {
+            let mut state = self.state.borrow_mut();
+            if state.memtable.bytes() >= self.memtable_bytes.saturating_mul(2) {
+                self.stream.wake();
+                return Err(Error::Busy);
+            }
+            let lsn = state.next_lsn;
+            state.next_lsn = lsn.next();
+            lsn
+        };
+        let Change { ops, body, live, usage } = build(lsn);
+        Ok(Entry { partition: self.id, lsn, ops, body, placed: None, live, usage })
+    }
+
+    /// From here on the entry counts for decisions.
+    fn pend(&self, pending: Pending) {
+        let mut state = self.state.borrow_mut();
+        state.counters.decide(&pending.usage);
+        state.overlay.push(pending);
+    }
+
+    /// Takes back an entry that failed: it was never there.
+    fn entry_failed(&self, entry: &Entry) {
+        let mut state = self.state.borrow_mut();
+        if state.overlay.pop(entry) {
+            state.counters.settle(&entry.usage);
+        }
+        drop(state);
+        self.settled.notify();
+    }
+
+    /// Makes a durable entry visible.
+    fn apply(&self, entry: Entry) {
+        let mut state = self.state.borrow_mut();
+        let state = &mut *state;
+        assert!(entry.lsn > state.durable, "entries are applied once, in the order of their LSNs");
+        state.durable = entry.lsn;
+        state.counters.apply(&entry);
+        let mut records = self.records.borrow_mut();
+        for op in entry.ops {
+            records.remove(&op.key);
+            state.memtable.put(op.key.into(), op.value.map(Bytes::from));
+        }
+        if state.memtable.bytes() >= self.memtable_bytes {
+            self.stream.wake();
+        }
+    }
+
+    /// Called by the shard's log, by way of `Partitions`.
+    fn entry_durable(&self, entry: Entry) {
+        {
+            let mut state = self.state.borrow_mut();
+            if state.overlay.pop(&entry) {
+                state.counters.settle(&entry.usage);
+            }
+        }
+        self.apply(entry);
+        self.settled.notify();
+    }
+
+    /// The value of a key if it is known without asking the tree; else `None`.
+    pub(crate) fn get_cached(&self, key: &[u8], view: View) -> Option<Option<Bytes>> {
+        let state = self.state.borrow();
+        if view == View::Decided
+            && let Some(value) = state.overlay.get(key)
+        {
+            return Some(value.clone());
+        }
+        if let Some(value) = state.value(key) {
+            return Some(value.clone());
+        }
+        if self.index.is_empty() {
+            return Some(None);
+        }
+        self.records.borrow_mut().get(key)
+    }
+
+    /// The value of a key. Cost: memtable look-ups, and at most one visit to a helper.
+    pub(crate) async fn get(&self, key: &[u8], view: View) -> Result<Option<Bytes>> {
+        if let Some(value) = self.get_cached(key, view) {
+            return Ok(value);
+        }
+        let key = Bytes::new(key);
+        let (index, asked) = (self.index.clone(), key.clone());
+        let released = self.released.get();
+        let found = rt::offload(move || index.get(&asked)).await.map_err(|error| self.unreadable(&error))?;
+        // What became visible meanwhile is newer.
+        if let Some(value) = self.get_cached(&key, view) {
+            return Ok(value);
+        }
+        if self.released.get() == released {
+            self.records.borrow_mut().insert(key, found.clone());
+        }
+        Ok(found)
+    }
+
+    /// One page of durable entries in key order. A page ends at the limit, at the end of the range, or when it has looked
+    /// at as much as one scan may: then `next` says where to go on, and the page may even be empty. To tell a full page
+    /// from one with more behind it, ask for one item more.
+    ///
+    /// Cost: one visit to a helper when the tree has tables, more only when memtables hold many tombstones.
+    pub(crate) async fn scan(&self, scan: &Scan) -> Result<Page> {
+        let mut scan = scan.clone();
+        let mut page = Page::default();
+        if scan.limit == 0 || scan.from >= scan.to {
+            return Ok(page);
+        }
+        for _ in 0..SCAN_VISITS_MAX {
+            let upper = {
+                let state = self.state.borrow();
+                let layers: Vec<_> = state.layers().collect();
+                memtable::collect(&layers, &scan, scan.limit.saturating_add(SCAN_UPPER_EXTRA))
+            };
+            let asked = scan.clone();
+            let visit = if self.index.is_empty() {
+                let Ok(page) = crate::index::scan::merge(&asked, &upper, &mut Nothing, usize::MAX);
+                page
+            } else {
+                let index = self.index.clone();
+                let visit = rt::offload(move || index.scan(&asked, &upper, SCAN_VISIT_ENTRIES_MAX));
+                visit.await.map_err(|error| self.unreadable(&error))?
+            };
+            scan.limit -= visit.items.len();
+            page.items.extend(visit.items);
+            page.next = visit.next;
+            match &page.next {
+                Some(next) if scan.limit > 0 => scan.from.clone_from(next),
+                _ => break,
+            }
+        }
+        Ok(page)
+    }
+
+    /// Whether a decided entry of the key is not durable yet.
+    pub(crate) fn is_pending(&self, key: &[u8]) -> bool {
+        self.state.borrow().overlay.contains(key)
+    }
+
+    /// Waits until no entry of the key is pending: applied or failed. Then look again: a reply must not rest on an entry
+    /// that may fail.
+    pub(crate) async fn settle(&self, key: &[u8]) {
+        self.settled.wait_for(|| (!self.is_pending(key)).then_some(())).await;
+    }
+
+    /// Waits until nothing is pending.
+    pub(crate) async fn drain(&self) {
+        self.settled.wait_for(|| self.state.borrow().overlay.is_empty().then_some(())).await;
+    }
+
+    /// What the bucket holds in this partition.
+    pub(crate) fn usage(&self, bucket: BucketId, view: View) -> Usage {
+        let state = self.state.borrow();
+        match view {
+            View::Durable => state.counters.durable(bucket),
+            View::Decided => state.counters.decided(bucket),
+        }
+    }
+
+    /// The volumes that this partition keeps alive, and how many bytes of each, as of the durable LSN.
+    pub(crate) fn all_live(&self) -> Vec<(VolumeId, i64)> {
+        self.state.borrow().counters.all_live().collect()
+    }
+
+    fn unreadable(&self, error: &TreeError) -> Error {
+        telemetry::error!("the index cannot be read: {error}"; partition = self.id.0);
+        Error::Unavailable("the index cannot be read")
+    }
+}
+
+fn load_counters(index: &Index) -> std::result::Result<Counters, TreeError> {
+    let mut counters = Counters::default();
+    let (from, to) = crate::index::keys::counters();
+    let mut scan = Scan { from, to, limit: COUNTERS_PAGE, group: None };
+    loop {
+        let page = index.scan(&scan, &Default::default(), usize::MAX)?;
+        for item in page.items {
+            let crate::index::scan::Item::Entry { key, value } = item else { continue };
+            counters.load(&key, &value).map_err(|error| TreeError::Damaged(format!("counter {key:?}: {error}")))?;
+        }
+        match page.next {
+            Some(next) => scan.from = next,
+            None => return Ok(counters),
+        }
+    }
+}
+
+/// A tree without entries.
+struct Nothing;
+
+impl crate::index::scan::Cursor for Nothing {
+    type Error = std::convert::Infallible;
+
+    fn seek(&mut self, _: &[u8], _: &[u8]) -> std::result::Result<(), Self::Error> {
+        Ok(())
+    }
+
+    fn next(&mut self) -> std::result::Result<Option<(Bytes, Bytes)>, Self::Error> {
+        Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,173 @@
+//! The partitions that a shard owns: where its log delivers, and what flushes them.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use rt::sync::{Event, Semaphore};
+use rt::time::Instant;
+
+use super::{FlushError, Partition};
+use crate::format::batch::{Entry, Position};
+use crate::ids::PartitionId;
+use crate::log::Sink;
+
+/// How often the flusher looks for partitions that are old or pin the log, and how long it leaves one alone that failed.
+const CHECK_EVERY: Duration = Duration::from_secs(1);
+/// Flushes of one shard at a time: one may be merging large tables while the other lets memory go.
+const FLUSHES_MAX: usize = 2;
+
+/// What partitions need to know of the shard's log.
+#[derive(Default)]
+pub(crate) struct Stream {
+    position: Cell<Option<Position>>,
+    logged: Cell<u64>,
+    wanted: Event,
+}
+
+impl Stream {
+    /// Everything in the log before it is applied, in all partitions of the shard. `None` until the log was opened.
+    pub(super) fn position(&self) -> Option<Position> {
+        self.position.get()
+    }
+
+    /// Bytes logged since the start, about.
+    pub(super) fn logged(&self) -> u64 {
+        self.logged.get()
+    }
+
+    /// Asks for a flush.
+    pub(super) fn wake(&self) {
+        self.wanted.notify();
+    }
+}
+
+/// The partitions of one shard.
+pub(crate) struct Partitions {
+    stream: Rc<Stream>,
+    partitions: RefCell<BTreeMap<PartitionId, Rc<Partition>>>,
+    flushes: Rc<Semaphore>,
+    stopping: Cell<bool>,
+    any_failed: Cell<bool>,
+}
+
+/// Told of flushes that failed, to take drives out; the flush is tried again at the next check.
+pub(crate) type OnFailure = Rc<dyn Fn(PartitionId, &FlushError)>;
+
+impl Partitions {
+    pub(crate) fn new() -> Rc<Partitions> {
+        Rc::new(Partitions {
+            stream: Rc::default(),
+            partitions: RefCell::default(),
+            flushes: Semaphore::new(FLUSHES_MAX),
+            stopping: Cell::new(false),
+            any_failed: Cell::new(false),
+        })
+    }
+
+    /// For `Options` of the partitions.
+    pub(crate) fn stream(&self) -> Rc<Stream> {
+        self.stream.clone()
+    }
+
+    pub(crate) fn add(&self, partition: Rc<Partition>) {
+        let before = self.partitions.borrow_mut().insert(partition.id(), partition);
+        assert!(before.is_none(), "a partition has one owner");
+    }
+
+    pub(crate) fn get(&self, id: PartitionId) -> Option<Rc<Partition>> {
+        self.partitions.borrow().get(&id).cloned()
+    }
+
+    pub(crate) fn all(&self) -> Vec<Rc<Partition>> {
+        self.partitions.borrow().values().cloned().collect()
+    }
+
+    /// Recovery is over and what it committed again is durable: from here on the log's position counts for checkpoints.
+    pub(crate) fn begin(&self, position: Position) {
+        self.stream.position.set(Some(position));
+    }
+
+    /// Whether a commit failed in this start: a recovery may yet find it, with the places it was written to.
+    pub(crate) fn any_failed(&self) -> bool {
+        self.any_failed.get()
+    }
+
+    /// Flushes partitions as they need it, until `stop`.
+    pub(crate) async fn run_flusher(self: Rc<Self>, on_failure: OnFailure) {
+        let mut checked = Instant::now();
+        while !self.stopping.get() {
+            let wanted = self.stream.wanted.wait();
+            let regular = checked.elapsed() >= CHECK_EVERY;
+            if regular {
+                checked = Instant::now();
+            }
+            for partition in self.all() {
+                if partition.is_due(regular) && !partition.flush_queued.replace(true) {
+                    drop(rt::spawn(self.clone().flush_one(partition, on_failure.clone())));
+                }
+            }
+            // It makes no difference which of the two it was.
+            rt::time::timeout(CHECK_EVERY, wanted).await.ok();
+        }
+    }
+
+    async fn flush_one(self: Rc<Self>, partition: Rc<Partition>, on_failure: OnFailure) {
+        let permit = self.flushes.acquire(1).await;
+        if self.stopping.get() {
+            return;
+        }
+        let outcome = partition.flush().await;
+        drop(permit);
+        if let Err(error) = outcome {
+            telemetry::warn!("partition not flushed: {error}"; partition = partition.id().0);
+            on_failure(partition.id(), &error);
+            // Every commit asks again while a memtable is too large.
+            rt::time::sleep(CHECK_EVERY).await;
+        }
+        partition.flush_queued.set(false);
+    }
+
+    /// Ends the flusher; flushes on their way go on.
+    pub(crate) fn stop(&self) {
+        self.stopping.set(true);
+        self.stream.wake();
+    }
+
+    /// Flushes everything; the last error if any failed.
+    pub(crate) async fn flush_all(&self) -> Result<(), FlushError> {
+        let mut outcome = Ok(());
+        for partition in self.all() {
+            if let Err(error) = partition.flush_all().await {
+                outcome = Err(error);
+            }
+        }
+        outcome
+    }
+}
+
+impl Sink for Partitions {
+    fn durable(&self, entries: Vec<Entry>, position_after: Position) {
+        let mut logged = 0;
+        for entry in entries {
+            logged += entry.batch_len() as u64;
+            let partition = self.get(entry.partition).expect("a shard logs for its own partitions only");
+            partition.entry_durable(entry);
+        }
+        self.stream.logged.set(self.stream.logged.get() + logged);
+        // Only now: a memtable sealed in between must not claim entries that were not applied.
+        if self.stream.position.get().is_some() {
+            self.stream.position.set(Some(position_after));
+        }
+    }
+
+    fn failed(&self, entries: &[Entry]) {
+        self.any_failed.set(self.any_failed.get() || !entries.is_empty());
+        for entry in entries {
+            if let Some(partition) = self.get(entry.partition) {
+                partition.entry_failed(entry);
+            }
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! What recovery reads of a log volume: headers where stripes should be, entries, whole stripes, and, behind a gap, every
+//! page that could begin a fragment.
+
+use std::sync::Arc;
+
+use rt::buf::Buf;
+
+use super::classify::Found;
+use crate::error::{Error, Result};
+use crate::format::batch::{self, BATCH_HEADER_LEN, BatchHeader, Entry, Place, SmallBody};
+use crate::format::fragment::{Header, Kind, fragment_pages, used_pages};
+use crate::ids::{PAGE_BYTES, SlotOffset};
+use crate::stripe::{self, Layout, ReadError};
+use crate::volume::Volume;
+
+/// Pages read where a stripe should begin: most batches of an idle or middling shard have all entries there.
+const PROBE_PAGES: u32 = 16;
+
+/// Pages read at a time behind a gap.
+const SEARCH_PAGES: u32 = 256;
+
+/// A stripe whose header was found.
+pub(super) struct Stripe {
+    pub(super) volume: Arc<Volume>,
+    pub(super) header: Header,
+    /// The beginning of its first fragment, when that was read and is right.
+    front: Option<(Buf, usize)>,
+}
+
+impl Stripe {
+    pub(super) fn at(&self) -> SlotOffset {
+        self.header.slot_offset
+    }
+
+    pub(super) fn end(&self) -> SlotOffset {
+        self.at().advance(fragment_pages(self.header.fragment_len))
+    }
+
+    pub(super) fn sequence(&self) -> u64 {
+        self.header.sequence
+    }
+
+    fn place(&self) -> Place {
+        Place { volume: self.volume.id, at: self.at(), fragment_len: self.header.fragment_len }
+    }
+
+    fn layout(&self) -> Result<Layout> {
+        let Header { geometry, fragment_len, stripe_len, .. } = self.header;
+        Layout::stated(geometry, fragment_len, stripe_len).ok_or(self.corrupt("a header states no layout"))
+    }
+
+    fn corrupt(&self, what: &'static str) -> Error {
+        Error::Corrupt { volume: self.volume.id, what }
+    }
+
+    /// The entries, without their bodies: from what was read already, else by way of checksums and parity.
+    pub(super) async fn entries(&self) -> Result<Vec<Entry>> {
+        if let Some((buffer, len)) = &self.front {
+            let payload = Header::len(self.header.fragment_len)..*len;
+            let used = payload.start + self.header.used_by(0) as usize;
+            let front = &buffer[payload.start..payload.end.min(used)];
+            if let Ok(entries) = self.decode(front) {
+                return Ok(entries);
+            }
+        }
+        let head_len = {
+            let head = self.linear(BATCH_HEADER_LEN.min(self.header.stripe_len as usize)).await?;
+            BatchHeader::decode(&head).map_err(|_| self.corrupt("a batch has no header"))?.head_len()
+        };
+        if head_len > self.header.stripe_len as usize {
+            return Err(self.corrupt("a batch is longer than its stripe"));
+        }
+        let head = self.linear(head_len).await?;
+        self.decode(&head).map_err(|_| self.corrupt("the entries of a batch"))
+    }
+
+    /// The entries with copies of their bodies, to be committed again.
+    pub(super) async fn entries_with_bodies(&self) -> Result<Vec<Entry>> {
+        let bytes = self.linear(self.header.stripe_len as usize).await?;
+        let mut entries = self.decode(&bytes).map_err(|_| self.corrupt("the entries of a batch"))?;
+        for entry in &mut entries {
+            if let Some(address) = entry.placed.take() {
+                let body = bytes.get(address.range()).ok_or(self.corrupt("a body outside of its batch"))?;
+                entry.body = Some(SmallBody::from(body.to_vec()));
+            }
+        }
+        Ok(entries)
+    }
+
+    fn decode(&self, front: &[u8]) -> std::result::Result<Vec<Entry>, crate::format::Invalid> {
+        let header = BatchHeader::decode(front)?;
+        let entries = batch::decode(front, self.place())?;
+        if header.sequence != self.sequence() || header.batch_len() != self.header.stripe_len as usize {
+            return Err(crate::format::Invalid::Field("batch of another stripe"));
+        }
+        Ok(entries)
+    }
+
+    /// The first `len` bytes of the linear space, verified.
+    async fn linear(&self, len: usize) -> Result<Vec<u8>> {
+        let pieces = stripe::read(&self.volume, self.at(), self.layout()?, 0..len).await;
+        let pieces = pieces.map_err(|error| match error {
+            ReadError::Stale => Error::Unavailable("a log volume went away during recovery"),
+            ReadError::Failed(error) => error,
+        })?;
+        let mut bytes = Vec::with_capacity(len);
+        pieces.iter().for_each(|piece| bytes.extend_from_slice(piece));
+        Ok(bytes)
+    }
+
+    /// Fragments that are enough to give back the bytes.
+    pub(super) fn needed(&self) -> usize {
+        self.header.stripe_len.div_ceil(self.header.fragment_len) as usize
+    }
+
+    /// Reads every fragment that the stripe should have and verifies all of it. One fragment is held at a time.
+    pub(super) async fn verify(&self) -> Result<Vec<Found>> {
+        let mut found = Vec::with_capacity(self.header.geometry.width());
+        for index in self.layout()?.expected() {
+            found.push(self.verify_fragment(index).await);
+        }
+        Ok(found)
+    }
+
+    async fn verify_fragment(&self, index: usize) -> Found {
+        let used = self.header.used_by(index as u8);
+        let pages = used_pages(self.header.fragment_len, used);
+        let slot = self.volume.slot_of(self.at(), index);
+        let Some(buffer) = read_pages(&self.volume, slot, self.at(), pages).await else {
+            return Found::Unknown;
+        };
+        let bytes = &buffer[..pages as usize * PAGE_BYTES];
+        let Ok((header, blocks)) = Header::decode(bytes, self.volume.secret()) else {
+            return Found::Missing;
+        };
+        let payload = &bytes[Header::len(self.header.fragment_len)..];
+        let same = Header { index: self.header.index, ..header } == self.header && usize::from(header.index) == index;
+        let whole = same && blocks.verify(payload, 0..used as usize).is_ok();
+        if whole { Found::Whole } else { Found::Missing }
+    }
+}
+
+/// Looks for a stripe at `at`: the header of its first fragment, else of any other. `None` when there is none.
+pub(super) async fn probe(volume: &Arc<Volume>, at: SlotOffset) -> Option<Stripe> {
+    let first = volume.slot_of(at, 0);
+    let pages = PROBE_PAGES.min(volume.end().0.saturating_sub(at.0));
+    if pages == 0 {
+        return None;
+    }
+    if let Some(buffer) = read_pages(volume, first, at, pages).await
+        && let Some(header) = header_at(volume, first, at, &buffer[..pages as usize * PAGE_BYTES])
+    {
+        let front = Some((buffer, pages as usize * PAGE_BYTES));
+        return Some(Stripe { volume: volume.clone(), header, front });
+    }
+    for slot in (0..volume.geometry.width()).filter(|slot| *slot != first) {
+        if let Some(buffer) = read_pages(volume, slot, at, 1).await
+            && let Some(header) = header_at(volume, slot, at, &buffer[..PAGE_BYTES])
+        {
+            return Some(Stripe { volume: volume.clone(), header, front: None });
+        }
+    }
+    None
+}
+
+/// What lies behind a gap.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Behind {
+    /// The nearest header: its place and sequence.
+    pub(super) nearest: Option<(SlotOffset, u64)>,
+    /// The highest durable end that any header states.
+    pub(super) durable_upto: u64,
+}
+
+/// Looks at every page of every slot in `from..to` for the begin of a fragment.
+///
+/// Cost: all of these bytes are read once, one buffer of 1 MiB at a time; unwritten parts of a file read as zeros.
+pub(super) async fn search(volume: &Arc<Volume>, from: SlotOffset, to: SlotOffset) -> Behind {
+    let mut behind = Behind::default();
+    for slot in 0..volume.geometry.width() {
+        let mut at = from;
+        while at < to {
+            let pages = SEARCH_PAGES.min(to.0 - at.0);
+            if let Some(buffer) = read_pages(volume, slot, at, pages).await {
+                let bytes = &buffer[..pages as usize * PAGE_BYTES];
+                for page in 0..pages {
+                    let place = at.advance(page);
+                    if let Some(header) = header_at(volume, slot, place, &bytes[page as usize * PAGE_BYTES..]) {
+                        behind.durable_upto = behind.durable_upto.max(header.durable_upto);
+                        let found = (place, header.sequence);
+                        behind.nearest = Some(behind.nearest.map_or(found, |nearest| nearest.min(found)));
+                    }
+                }
+            }
+            at = at.advance(pages);
+        }
+    }
+    behind
+}
+
+/// The header at the front of `bytes`, if it belongs exactly there.
+fn header_at(volume: &Volume, slot: usize, at: SlotOffset, bytes: &[u8]) -> Option<Header> {
+    let (header, _) = Header::decode(bytes, volume.secret()).ok()?;
+    let here = header.kind == Kind::Log
+        && header.volume == volume.id
+        && header.slot_offset == at
+        && header.geometry == volume.geometry
+        && volume.slot_of(at, usize::from(header.index)) == slot;
+    let fits = at.0.checked_add(fragment_pages(header.fragment_len)).is_some_and(|end| end <= volume.end().0);
+    (here && fits).then_some(header)
+}
+
+/// Reads pages of a slot; `None` when its drive is absent, out or does not answer, or when the file is not there: a volume
+/// is only written when all of its files are, so a file that is not there proves nothing about what was in it.
+async fn read_pages(volume: &Arc<Volume>, slot: usize, at: SlotOffset, pages: u32) -> Option<Buf> {
+    volume.read_slot(slot, at, pages).await.ok()
+}

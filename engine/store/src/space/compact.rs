@@ -1,0 +1,212 @@
+//! Log compaction: small bodies that outlived their neighbours are committed again, so that their old volume can go.
+//!
+//! Several sparse volumes are taken at once, for one walk over the index finds the bodies of all of them. A body moves by
+//! a commit of its own, decided at the key's owner under the key's lock: the newest entry must still have the address.
+//! What moves keeps its version, etag and time.
+
+use std::collections::HashSet;
+use std::rc::Rc;
+
+use rt::ShardId;
+
+use super::volumes::Census;
+use crate::error::{Error, Result};
+use crate::format::batch::Address;
+use crate::format::record::{Body, PartRecord, Record};
+use crate::get::ReadError;
+use crate::ids::VolumeId;
+use crate::index::keys;
+use crate::list::scan_up_to;
+use crate::log::SmallBody;
+use crate::object::BAD_RECORD;
+use crate::partition::{Change, Partition, View};
+use crate::put::PutBody;
+use crate::store::ShardStore;
+use crate::volume::{Class, Volume};
+
+/// A sealed log volume whose live bytes are below this share of its room is compacted, in percent.
+const SPARSE_PERCENT: u64 = 40;
+/// Volumes compacted in one round.
+const VICTIMS_MAX: usize = 64;
+/// A walk over the index is not begun for less than this share of a volume's room, in percent of one volume.
+const GAIN_MIN_PERCENT: u64 = 100;
+/// Entries looked at between two turns of other tasks.
+const WALK_CHUNK: usize = 512;
+
+static MOVED_BYTES: telemetry::Counter =
+    telemetry::Counter::new("hafiz_compacted_bytes_total", "Bytes of small bodies that were committed again.");
+
+/// Compacts the sparsest log volumes, if that frees at least one volume's room.
+pub(super) async fn compact_log_volumes(store: &Rc<ShardStore>) -> Result<()> {
+    let census = Census::take().await;
+    let mut sparse: Vec<(u64, u64, VolumeId)> = Vec::new();
+    for volume in store.node().volumes().iter().filter(|volume| volume.class == Class::Log) {
+        let (live, room) = (census.live(volume.id).max(0) as u64, room(volume));
+        // A volume without live bytes goes as a whole; one that a recovery would read is not done yet.
+        if live > 0 && live * 100 < room * SPARSE_PERCENT && census.is_covered(volume.id) {
+            sparse.push((live, room, volume.id));
+        }
+    }
+    sparse.sort_unstable();
+    sparse.truncate(VICTIMS_MAX);
+    let gain: u64 = sparse.iter().map(|(live, room, _)| room - live).sum();
+    let one = sparse.first().map_or(0, |(_, room, _)| *room);
+    if sparse.is_empty() || gain * 100 < one * GAIN_MIN_PERCENT {
+        return Ok(());
+    }
+    let victims: Rc<HashSet<VolumeId>> = Rc::new(sparse.into_iter().map(|(_, _, id)| id).collect());
+    for shard in 0..rt::shard_count() {
+        let victims = HashSet::clone(&victims);
+        rt::call(ShardId(shard), move || async move { compact_shard(&crate::store::local(), victims).await }).await?;
+    }
+    Ok(())
+}
+
+/// Bytes of entries and bodies that a volume has room for.
+fn room(volume: &Volume) -> u64 {
+    volume.slot_bytes * u64::from(volume.geometry.data)
+}
+
+async fn compact_shard(store: &Rc<ShardStore>, victims: HashSet<VolumeId>) -> Result<()> {
+    for partition in store.partitions().all() {
+        for (from, to) in keys::spaces_with_bodies() {
+            walk(store, &partition, from, &to, &victims).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn walk(
+    store: &Rc<ShardStore>,
+    partition: &Partition,
+    mut from: Vec<u8>,
+    to: &[u8],
+    victims: &HashSet<VolumeId>,
+) -> Result<()> {
+    loop {
+        let rows = scan_up_to(partition, from, to, WALK_CHUNK).await?;
+        let Some((last, _)) = rows.last() else { return Ok(()) };
+        from = keys::successor(last);
+        for (key, value) in &rows {
+            if Holder::decode(key, value)?.is_some_and(|holder| holder.first_in(victims).is_some()) {
+                relocate(store, partition, key, victims).await?;
+            }
+        }
+        rt::yield_now().await;
+    }
+}
+
+/// A value that may name small bodies.
+enum Holder {
+    Record(Record),
+    Part(PartRecord),
+}
+
+impl Holder {
+    /// `None` for an upload, which has no body.
+    fn decode(key: &[u8], value: &[u8]) -> Result<Option<Holder>> {
+        match keys::parse_upload(key) {
+            Some(parsed) if parsed.part.is_none() => Ok(None),
+            Some(_) => Ok(Some(Holder::Part(PartRecord::decode(value).map_err(|_| BAD_RECORD)?))),
+            None => Ok(Some(Holder::Record(Record::decode(value).map_err(|_| BAD_RECORD)?))),
+        }
+    }
+
+    fn body(&self) -> &Body {
+        match self {
+            Holder::Record(record) => &record.body,
+            Holder::Part(part) => &part.body,
+        }
+    }
+
+    fn body_mut(&mut self) -> &mut Body {
+        match self {
+            Holder::Record(record) => &mut record.body,
+            Holder::Part(part) => &mut part.body,
+        }
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        match self {
+            Holder::Record(record) => record.encode(),
+            Holder::Part(part) => part.encode(),
+        }
+    }
+
+    /// The first small body that lies in one of `volumes`.
+    fn first_in(&self, volumes: &HashSet<VolumeId>) -> Option<(Address, u32)> {
+        let in_one = |body: &Body| match body {
+            Body::Small { address, crc } if volumes.contains(&address.volume) => Some((*address, *crc)),
+            Body::Small { .. } | Body::Empty | Body::Extents(_) | Body::Pieces(_) => None,
+        };
+        match self.body() {
+            Body::Pieces(pieces) => pieces.iter().find_map(in_one),
+            body => in_one(body),
+        }
+    }
+
+    /// Whether the body is a piece: its address does not lie where a commit puts one.
+    fn is_in_pieces(&self) -> bool {
+        matches!(self.body(), Body::Pieces(_))
+    }
+}
+
+/// Moves what `key` has in `victims`, one body at a time.
+async fn relocate(
+    store: &Rc<ShardStore>,
+    partition: &Partition,
+    key: &[u8],
+    victims: &HashSet<VolumeId>,
+) -> Result<()> {
+    loop {
+        let lock = partition.lock(key).await?;
+        // Once nothing of the key is pending its address is what a reader sees.
+        partition.settle(key).await;
+        let Some(value) = partition.get(key, View::Decided).await? else { return Ok(()) };
+        let Some(mut holder) = Holder::decode(key, &value)? else { return Ok(()) };
+        let Some((old, crc)) = holder.first_in(victims) else { return Ok(()) };
+        let bytes = read_small(store, old, crc).await?;
+        let mut change = Change::default();
+        let moved = if holder.is_in_pieces() {
+            // A piece's address has no fixed place in the record, so it moves to a data volume.
+            let mut put = store.put_large(bytes.len() as u64);
+            put.write(&bytes).await?;
+            put.finish().await?
+        } else {
+            let len = bytes.len() as u32;
+            PutBody::Small { body: SmallBody::from(bytes), crc, len }
+        };
+        let (body, holds) = change.attach(moved, key);
+        change.release(&Body::Small { address: old, crc });
+        match holder.body_mut() {
+            Body::Pieces(pieces) => {
+                let piece = pieces
+                    .iter_mut()
+                    .find(|piece| matches!(piece, Body::Small { address, .. } if *address == old))
+                    .expect("the piece was just found");
+                *piece = body;
+            }
+            whole => *whole = body,
+        }
+        change.put_with_body(key.to_vec(), holder.encode());
+        let (_, ticket) = partition.decide(store.log(), |_| change)?;
+        drop(lock);
+        ticket.await?;
+        drop(holds);
+        MOVED_BYTES.add(u64::from(old.len));
+    }
+}
+
+async fn read_small(store: &Rc<ShardStore>, address: Address, crc: u32) -> Result<Vec<u8>> {
+    let body = Body::Small { address, crc };
+    let mut get = store.read(&body, 0..body.len());
+    let mut bytes = Vec::with_capacity(address.len as usize);
+    while let Some(window) = get.next().await {
+        match window {
+            Ok(window) => bytes.extend_from_slice(&window),
+            Err(ReadError::Stale) => return Err(Error::Busy),
+            Err(ReadError::Failed(error)) => return Err(error),
+        }
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,132 @@
+//! Whole volumes: gone when nothing live is in them and nothing needs them for recovery.
+
+use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
+
+use rt::ShardId;
+
+use super::proof::ProvenDead;
+use super::readers;
+use crate::error::Result;
+use crate::format::batch::Ckpt;
+use crate::ids::{PartitionId, VolumeId};
+use crate::store::ShardStore;
+use crate::volume::{Class, Volume};
+
+static REMOVED: telemetry::Counter = telemetry::Counter::new("hafiz_volumes_removed_total", "Volumes that were removed.");
+
+/// What all shards know of volumes, at one moment each.
+pub(super) struct Census {
+    live: HashMap<VolumeId, i64>,
+    ckpts: Vec<(PartitionId, Ckpt)>,
+    /// A commit failed in this start and may yet be found by a recovery: volumes of this start stay.
+    pub(super) uncertain: bool,
+}
+
+impl Census {
+    /// Asks every shard. Counters and checkpoints are those of durable entries.
+    pub(super) async fn take() -> Census {
+        let mut census = Census { live: HashMap::new(), ckpts: Vec::new(), uncertain: false };
+        for shard in 0..rt::shard_count() {
+            let answer = rt::call(ShardId(shard), || async {
+                let store = crate::store::local();
+                let partitions = store.partitions().all();
+                let live: Vec<_> = partitions.iter().flat_map(|partition| partition.all_live()).collect();
+                let ckpts: Vec<_> = partitions.iter().map(|partition| (partition.id(), partition.ckpt())).collect();
+                (live, ckpts, store.partitions().any_failed())
+            });
+            let (live, ckpts, uncertain) = answer.await;
+            live.into_iter().for_each(|(volume, bytes)| *census.live.entry(volume).or_insert(0) += bytes);
+            census.ckpts.extend(ckpts);
+            census.uncertain |= uncertain;
+        }
+        census
+    }
+
+    pub(super) fn live(&self, volume: VolumeId) -> i64 {
+        self.live.get(&volume).copied().unwrap_or(0)
+    }
+
+    /// Whether no recovery will read this log volume: every partition's tables, on all their copies, hold what is in it.
+    pub(super) fn is_covered(&self, volume: VolumeId) -> bool {
+        self.ckpts.iter().all(|(_, ckpt)| ckpt.position.is_some_and(|position| is_before(volume, position.volume)))
+    }
+}
+
+/// Whether a checkpoint in the volume `at` covers all of `volume`. Within a start a partition lives in one stream, and its
+/// checkpoint there covers all earlier starts.
+fn is_before(volume: VolumeId, at: VolumeId) -> bool {
+    if volume.start() != at.start() {
+        return volume.start() < at.start();
+    }
+    volume.shard() != at.shard() || volume.counter() < at.counter()
+}
+
+/// Removes every volume that is proved dead.
+///
+/// The proof for a data volume: it takes no more stripes, no body that is being received or committed has any in it, and no
+/// partition counts a live byte. For a log volume: every checkpoint lies beyond it, and no partition counts a live byte.
+/// The first half is looked at before the counters are asked, so that nothing can become live in between.
+pub(super) async fn free_dead_volumes(store: &Rc<ShardStore>) -> Result<()> {
+    let start = store.node().start;
+    let idle: HashSet<VolumeId> = store.node().volumes().iter().filter(|v| is_idle(v)).map(|v| v.id).collect();
+    let census = Census::take().await;
+    let mut dead = Vec::new();
+    for id in idle {
+        let Ok(volume) = store.node().volume(id).await else { continue };
+        let unneeded = match volume.class {
+            Class::Data => true,
+            Class::Log => census.is_covered(id),
+        };
+        if unneeded && census.live(id) == 0 && !(census.uncertain && id.start() == start) {
+            dead.push(ProvenDead::new(id));
+        }
+    }
+    if dead.is_empty() {
+        return Ok(());
+    }
+    count_on_tables(store, &census).await?;
+    readers::pass_on_all_shards().await;
+    for volume in dead {
+        store.node().remove_volume(volume).await?;
+        REMOVED.add(1);
+    }
+    Ok(())
+}
+
+/// Before the first log volume goes it is made durable that the tables count: from then on a partition without any copy of
+/// its tables is damage, not a new one.
+async fn count_on_tables(store: &Rc<ShardStore>, census: &Census) -> Result<()> {
+    let node = store.node();
+    let flushed = census.ckpts.iter().filter(|(_, ckpt)| ckpt.position.is_some());
+    let copies: Vec<_> = flushed
+        .flat_map(|(id, _)| node.partition_copies(*id).into_iter().map(|drive| (*id, drive.id)))
+        .collect();
+    node.mark_in_sync(copies).await
+}
+
+/// Whether nothing is on its way into the volume. A log volume's own stream is judged by the checkpoints.
+fn is_idle(volume: &Volume) -> bool {
+    match volume.class {
+        Class::Data => volume.is_sealed() && !volume.is_held(),
+        Class::Log => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::StartNumber;
+
+    #[test]
+    fn a_checkpoint_covers_earlier_starts_other_streams_of_its_start_and_earlier_volumes_of_its_own() {
+        let id = |start, shard, counter| VolumeId::new(StartNumber::new(start).expect("in range"), shard, counter);
+        let check = |volume, at, expect| assert_eq!(is_before(volume, at), expect, "{volume} at {at}");
+        check(id(1, 0, 9), id(2, 0, 0), true);
+        check(id(2, 0, 0), id(1, 0, 9), false);
+        check(id(2, 0, 3), id(2, 0, 4), true);
+        check(id(2, 0, 4), id(2, 0, 4), false);
+        check(id(2, 0, 5), id(2, 0, 4), false);
+        check(id(2, 1, 9), id(2, 0, 0), true);
+    }
+}

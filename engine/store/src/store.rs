@@ -1,0 +1,473 @@
+//! The store's handle, and how a start brings everything up.
+//!
+//! Each shard has one `ShardStore`: its log, the partitions it owns, its data writer and reader. A closure that arrives
+//! from another shard finds it through `local`: that registry is the only thread-local state, and it is keyed by shard
+//! because in simulation all shards share one thread.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::HashMap;
+use std::fmt;
+use std::future::Future;
+use std::ops::Range;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use rt::ShardId;
+use rt::sync::{Permit, Semaphore};
+use types::{BucketId, ObjectKey};
+
+use crate::bucket::BucketTable;
+use crate::data::Writer;
+use crate::error::{Error, Result};
+use crate::format::batch::{Ckpt, Entry};
+use crate::format::record::{Body, Record};
+use crate::get::Get;
+use crate::ids::{Geometry, PartitionId};
+use crate::index::{Absent, Caches, TreeError, keys};
+use crate::log::{Log, Opening};
+use crate::node::{Config, Node, OpenError};
+use crate::drive::Op;
+use crate::partition::{FlushError, Options, Partition, Partitions};
+use crate::put::Put;
+use crate::read::Reader;
+use crate::recovery;
+use crate::space::{self, readers::Readers};
+
+/// Entries that recovery hands to another shard in one message.
+const REPLAY_CHUNK: usize = 4_096;
+
+/// Table files that all partitions together keep open.
+const TABLE_FILES_MAX: usize = 512;
+
+thread_local! {
+    static SHARDS: RefCell<HashMap<ShardId, Rc<ShardStore>>> = RefCell::default();
+}
+
+/// This shard's handle of the store. Cheap to clone; stays on its shard.
+#[derive(Clone)]
+pub struct Store {
+    shard: Rc<ShardStore>,
+}
+
+/// What a start found, for whoever watches it.
+#[derive(Clone, Debug)]
+pub struct Summary {
+    pub deployment: crate::DeploymentId,
+    pub start: u32,
+    /// Of volumes made now.
+    pub geometry: Geometry,
+    pub drives: usize,
+    /// Drives of the deployment that are not there, or were taken out.
+    pub drives_missing: usize,
+    /// Entries that the tables did not hold yet.
+    pub entries_replayed: u64,
+    /// Partitions that stay closed for writing, since acknowledged commits in them cannot be read.
+    pub partitions_damaged: usize,
+}
+
+/// Why a start was refused.
+#[derive(Debug)]
+pub enum StartError {
+    Node(OpenError),
+    /// The index of a partition cannot be opened.
+    Index { partition: PartitionId, what: String },
+    Store(Error),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StartError::Node(error) => error.fmt(f),
+            StartError::Index { partition, what } => write!(f, "open partition {}: {what}", partition.0),
+            StartError::Store(error) => write!(f, "recover: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+impl From<Error> for StartError {
+    fn from(error: Error) -> StartError {
+        StartError::Store(error)
+    }
+}
+
+/// This shard's handle. Panics before `open` has returned.
+pub fn here() -> Store {
+    Store { shard: local() }
+}
+
+/// What this shard has. Panics before `open` has returned.
+pub(crate) fn local() -> Rc<ShardStore> {
+    let shard = rt::this_shard();
+    SHARDS.with_borrow(|shards| shards.get(&shard).cloned()).expect("the store is open")
+}
+
+/// Lets go of all handles on this thread, as the end of the process would: for simulated crashes.
+#[cfg(feature = "sim")]
+pub fn forget_all() {
+    let shards = SHARDS.take();
+    drop(shards);
+}
+
+/// Brings the store up on all shards: identity and topology, indexes, recovery, then the logs. Called on shard 0, once.
+pub async fn open(config: Config) -> std::result::Result<Summary, StartError> {
+    assert!(rt::this_shard() == ShardId(0), "shard 0 opens the store");
+    let node = Node::open(config).await.map_err(StartError::Node)?;
+    node.scan_volumes().await?;
+    let absent = if node.topology().tables_count() { Absent::Refuse } else { Absent::Create };
+    let mut ckpts = HashMap::new();
+    let budget = Budget::of(&node.config);
+    let caches = Caches::new(budget.blocks, TABLE_FILES_MAX);
+    for shard in 0..rt::shard_count() {
+        let (node, caches) = (node.clone(), caches.clone());
+        let opened = rt::call(ShardId(shard), move || open_partitions(node, absent, caches, budget));
+        ckpts.extend(opened.await?);
+    }
+    let recovered = recover(&node, &ckpts).await?;
+    let damaged: Vec<_> = recovered.damage.iter().flat_map(|damage| damage.partitions.iter().copied()).collect();
+    let summary = Summary {
+        deployment: node.deployment,
+        start: node.start.value(),
+        geometry: node.write_geometry().map(|(geometry, _)| geometry).ok_or(Error::Unavailable("too few drives"))?,
+        drives: node.drives().len(),
+        drives_missing: node.drives().iter().filter(|drive| !drive.is_usable()).count(),
+        entries_replayed: recovered.entries,
+        partitions_damaged: damaged.len(),
+    };
+    // Shard 0 first: its first volume closes all streams of earlier starts.
+    local().begin(recovered.opening, &damaged).await?;
+    for shard in 1..rt::shard_count() {
+        let damaged = damaged.clone();
+        let begin = move || async move { local().begin(Opening::fresh(), &damaged).await };
+        rt::call(ShardId(shard), begin).await?;
+    }
+    here().at_owner(PartitionId::BUCKETS, |store| async move { store.resume_buckets().await }).await?;
+    for shard in 0..rt::shard_count() {
+        rt::call(ShardId(shard), || async { local().resume() }).await;
+    }
+    Ok(summary)
+}
+
+/// Ends the store on all shards: nothing is accepted any more, everything pending gets its outcome, memtables are
+/// flushed so that the next start has nothing to replay. Called on shard 0.
+pub async fn close() {
+    for shard in 0..rt::shard_count() {
+        rt::call(ShardId(shard), || async { local().end().await }).await;
+    }
+    local().node.release().await;
+    for shard in 0..rt::shard_count() {
+        rt::call(ShardId(shard), || async {
+            SHARDS.with_borrow_mut(|shards| shards.remove(&rt::this_shard()));
+        })
+        .await;
+    }
+}
+
+/// How the memory of `Config::memory_bytes` is divided, for each shard or partition.
+#[derive(Clone, Copy)]
+struct Budget {
+    /// Tables' blocks, for all shards together.
+    blocks: u64,
+    /// Bodies, on each shard.
+    bodies: usize,
+    /// One memtable of one partition.
+    memtable: usize,
+    /// Records read lately, of one partition.
+    records: usize,
+}
+
+impl Budget {
+    const MEMTABLE_MIN: usize = 256 << 10;
+    const MEMTABLE_MAX: usize = 32 << 20;
+
+    fn of(config: &Config) -> Budget {
+        let partitions = u64::from(config.partitions);
+        let memory = config.memory_bytes;
+        // A partition has up to four memtables: one that takes writes (up to twice its size) and two that are flushed.
+        let memtable = (memory / 8 / (4 * partitions)) as usize;
+        Budget {
+            blocks: memory / 16,
+            bodies: (config.body_cache_bytes / u64::from(rt::shard_count())) as usize,
+            memtable: memtable.clamp(Self::MEMTABLE_MIN, Self::MEMTABLE_MAX),
+            records: (memory / 16 / partitions) as usize,
+        }
+    }
+}
+
+async fn open_partitions(
+    node: Arc<Node>,
+    absent: Absent,
+    caches: Arc<Caches>,
+    budget: Budget,
+) -> std::result::Result<Vec<(PartitionId, Ckpt)>, StartError> {
+    let store = Rc::new(ShardStore {
+        writer: Writer::new(node.clone()),
+        reader: Reader::new(node.clone(), budget.bodies),
+        partitions: Partitions::new(),
+        log: OnceCell::new(),
+        readers: Rc::default(),
+        closing: Cell::new(false),
+        buckets: RefCell::default(),
+        changing: Semaphore::new(1),
+        node,
+    });
+    let mut ckpts = Vec::new();
+    for id in (0..store.node.config.partitions).map(PartitionId).filter(|id| owner(*id) == rt::this_shard()) {
+        let options = Options {
+            start: store.node.start,
+            copies: store.index_copies(id),
+            absent,
+            caches: caches.clone(),
+            memtable_bytes: budget.memtable,
+            records_bytes: budget.records,
+            stream: store.partitions.stream(),
+        };
+        let (partition, failed) = Partition::open(id, options)
+            .await
+            .map_err(|error| StartError::Index { partition: id, what: error.to_string() })?;
+        for copy in failed {
+            telemetry::warn!("a copy of the index cannot be read: {}", copy.error; dir = copy.dir.display());
+        }
+        ckpts.push((id, partition.ckpt()));
+        store.partitions.add(partition);
+    }
+    SHARDS.with_borrow_mut(|shards| shards.insert(rt::this_shard(), store));
+    Ok(ckpts)
+}
+
+/// Reads the logs and hands each entry to its owner, in order.
+async fn recover(node: &Arc<Node>, ckpts: &HashMap<PartitionId, Ckpt>) -> Result<recovery::Recovered> {
+    let here = local();
+    let mut elsewhere: Vec<Vec<Entry>> = Vec::new();
+    elsewhere.resize_with(usize::from(rt::shard_count()), Vec::new);
+    let recovered = recovery::recover(node, ckpts, |id, entry| match here.partitions.get(id) {
+        Some(partition) => partition.replay(entry),
+        None => elsewhere[usize::from(owner(id).0)].push(entry),
+    })
+    .await?;
+    for (shard, entries) in elsewhere.into_iter().enumerate() {
+        let mut entries = entries.into_iter();
+        while entries.len() > 0 {
+            let chunk: Vec<_> = entries.by_ref().take(REPLAY_CHUNK).collect();
+            let replay = move || async move {
+                let store = local();
+                for entry in chunk {
+                    let partition = store.partitions.get(entry.partition).expect("the owner has its partitions");
+                    partition.replay(entry);
+                }
+            };
+            rt::call(ShardId(shard as u16), replay).await;
+        }
+    }
+    Ok(recovered)
+}
+
+/// Counts what kept a flush from its copies against the drives that did.
+fn index_failed(node: &Node, error: &FlushError) {
+    let FlushError::Copies(copies) = error else { return };
+    for copy in copies {
+        let drive = node.drives().iter().find(|drive| copy.dir.starts_with(&drive.dir));
+        if let (Some(drive), TreeError::Io(error)) = (drive, &copy.error) {
+            node.note_io_error(drive, error, Op::Write);
+        }
+    }
+}
+
+/// Which shard owns a partition in this start.
+fn owner(partition: PartitionId) -> ShardId {
+    ShardId(partition.0 % rt::shard_count())
+}
+
+/// What one shard has.
+pub(crate) struct ShardStore {
+    node: Arc<Node>,
+    partitions: Rc<Partitions>,
+    /// Set when recovery is over.
+    log: OnceCell<Rc<Log>>,
+    writer: Rc<Writer>,
+    reader: Rc<Reader>,
+    readers: Rc<Readers>,
+    closing: Cell<bool>,
+    buckets: RefCell<BucketTable>,
+    /// Held while a bucket is made or deleted; only the one of the buckets' owner is used.
+    changing: Rc<Semaphore>,
+}
+
+impl Store {
+    /// A body to be received on this shard. `expected`: its length when it is known.
+    pub fn put(&self, expected: Option<u64>) -> Put {
+        Put::new(self.shard.writer.clone(), expected)
+    }
+
+    /// Reads a range of an object's body. Panics unless the range lies in it.
+    pub fn read(&self, record: &Record, range: Range<u64>) -> Get {
+        self.shard.read(&record.body, range)
+    }
+
+    pub(crate) fn shard(&self) -> &ShardStore {
+        &self.shard
+    }
+
+    pub(crate) fn partition_count(&self) -> u16 {
+        self.shard.partition_count()
+    }
+
+    pub(crate) fn owner(&self, partition: PartitionId) -> ShardId {
+        owner(partition)
+    }
+
+    /// Runs `f` on the shard that owns `partition`.
+    pub(crate) async fn at_owner<F, Fut, R>(&self, partition: PartitionId, f: F) -> Result<R>
+    where
+        F: FnOnce(Rc<ShardStore>) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<R>> + 'static,
+        R: Send + 'static,
+    {
+        self.shard.at_owner(partition, f).await
+    }
+
+    /// Runs `f` where `key` is decided.
+    pub(crate) async fn at_key<F, Fut, R>(&self, bucket: BucketId, key: &ObjectKey, f: F) -> Result<R>
+    where
+        F: FnOnce(Rc<ShardStore>, Rc<Partition>, ObjectKey) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<R>> + 'static,
+        R: Send + 'static,
+    {
+        let id = keys::partition_of(bucket, key.as_bytes(), self.partition_count());
+        let key = key.clone();
+        let at = move |store: Rc<ShardStore>| async move {
+            let partition = store.partition(id)?;
+            f(store, partition, key).await
+        };
+        self.at_owner(id, at).await
+    }
+}
+
+impl ShardStore {
+    pub(crate) fn partition_count(&self) -> u16 {
+        self.node.config.partitions
+    }
+
+    pub(crate) fn node(&self) -> &Arc<Node> {
+        &self.node
+    }
+
+    /// A partition of this shard.
+    pub(crate) fn partition(&self, id: PartitionId) -> Result<Rc<Partition>> {
+        self.partitions.get(id).ok_or(Error::Unavailable("the partition is not on this shard"))
+    }
+
+    pub(crate) fn partitions(&self) -> &Rc<Partitions> {
+        &self.partitions
+    }
+
+    pub(crate) fn reader(&self) -> &Rc<Reader> {
+        &self.reader
+    }
+
+    pub(crate) fn readers(&self) -> &Rc<Readers> {
+        &self.readers
+    }
+
+    /// Whether the store is being closed: what runs beside the requests ends.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.get()
+    }
+
+    /// A body that goes to a data volume, however small it is.
+    pub(crate) fn put_large(&self, len: u64) -> Put {
+        Put::large(self.writer.clone(), len)
+    }
+
+    pub(crate) fn log(&self) -> &Log {
+        self.log.get().expect("nothing is decided before recovery is over")
+    }
+
+    pub(crate) fn buckets(&self) -> BucketTable {
+        self.buckets.borrow().clone()
+    }
+
+    pub(crate) fn swap_buckets(&self, table: BucketTable) {
+        self.buckets.replace(table);
+    }
+
+    /// Reads a range of a body; what is live now stays until the read has ended.
+    pub(crate) fn read(&self, body: &Body, range: Range<u64>) -> Get {
+        Get::new(self.reader.clone(), body, range, self.readers.enter())
+    }
+
+    /// One change of buckets at a time.
+    pub(crate) async fn changing_buckets(&self) -> Permit {
+        self.changing.acquire(1).await
+    }
+
+    pub(crate) async fn at_owner<F, Fut, R>(&self, partition: PartitionId, f: F) -> Result<R>
+    where
+        F: FnOnce(Rc<ShardStore>) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<R>> + 'static,
+        R: Send + 'static,
+    {
+        rt::call(owner(partition), move || f(local())).await
+    }
+
+    /// Index directories of a partition's copies, the primary first.
+    fn index_copies(&self, partition: PartitionId) -> Vec<std::path::PathBuf> {
+        let copies = self.node.partition_copies(partition);
+        #[cfg(feature = "sim")]
+        if let Some(root) = &self.node.config.index_root {
+            let name = |dir: &std::path::Path| dir.file_name().expect("a drive's directory has a name").to_owned();
+            return copies.iter().map(|drive| root.join(name(&drive.dir)).join(partition.0.to_string())).collect();
+        }
+        copies.iter().map(|drive| drive.index_dir(partition)).collect()
+    }
+
+    /// Opens the log; from here on commits are taken.
+    async fn begin(&self, opening: Opening, damaged: &[PartitionId]) -> Result<()> {
+        let log = Log::open(self.node.clone(), opening, self.partitions.clone()).await?;
+        self.partitions.begin(log.position());
+        for id in damaged {
+            if let Some(partition) = self.partitions.get(*id) {
+                partition.close("acknowledged commits of this partition cannot be read");
+            }
+        }
+        let opened = self.log.set(log);
+        assert!(opened.is_ok(), "a shard has one log");
+        Ok(())
+    }
+
+    /// Starts what runs beside the requests.
+    fn resume(&self) {
+        let store = local();
+        let on_failure = Rc::new(move |id, error: &FlushError| {
+            index_failed(&store.node, error);
+            // A drive that was taken out holds no copy any more: others take its place.
+            if let Some(partition) = store.partitions.get(id) {
+                partition.set_copies(store.index_copies(id));
+            }
+        });
+        drop(rt::spawn(self.partitions.clone().run_flusher(on_failure)));
+        drop(rt::spawn(space::run(local())));
+        for partition in self.partitions.all() {
+            let store = local();
+            drop(rt::spawn(async move {
+                if let Err(error) = store.resume_clearing(partition.id()).await {
+                    telemetry::warn!("clear ended uploads: {error}"; partition = partition.id().0);
+                }
+            }));
+        }
+    }
+
+    /// Takes no more commits, waits for those on their way, flushes.
+    async fn end(&self) {
+        self.closing.set(true);
+        for partition in self.partitions.all() {
+            partition.close("shutting down");
+        }
+        self.log().close().await;
+        self.partitions.stop();
+        if let Err(error) = self.partitions.flush_all().await {
+            telemetry::warn!("partitions not flushed at shutdown; the next start replays the log: {error}");
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! Where things go: the geometry of a new volume and the drives that hold a partition's tables.
+
+use crate::format::topology::Topology;
+use crate::ids::{DriveId, Geometry, PartitionId};
+
+/// Wider stripes cost more per small batch than they save in parity.
+pub(crate) const DATA_FRAGMENTS_MAX: u8 = 12;
+
+/// P of a new deployment when none is asked for: none for one drive, one for 2 and 3, two for more.
+pub(crate) fn default_parity(drives: usize) -> u8 {
+    match drives {
+        0 | 1 => 0,
+        2 | 3 => 1,
+        _ => 2,
+    }
+}
+
+/// The geometry of a volume made now with `drives` drives: the same P and what is left for D; below P+1 drives copies
+/// on all that are left. `None` without a drive.
+pub(crate) fn geometry_for(drives: usize, parity: u8) -> Option<Geometry> {
+    let parity_wanted = usize::from(parity);
+    let (data, parity) = match drives {
+        0 => return None,
+        drives if drives <= parity_wanted => (1, drives - 1),
+        drives => ((drives - parity_wanted).min(usize::from(DATA_FRAGMENTS_MAX)), parity_wanted),
+    };
+    Geometry::new(data as u8, parity as u8)
+}
+
+/// The drives that shall hold the tables of `partition`, as indices into the drive list: P+1 drives of the in-set (or
+/// all, if there are fewer), the primary first. Rendezvous hashing: when a drive goes, only its copies move.
+///
+/// The hash is part of the format: another one would move every copy.
+pub(crate) fn copies(topology: &Topology, partition: PartitionId) -> Vec<usize> {
+    let mut ranked: Vec<(u64, usize)> = topology
+        .drives
+        .iter()
+        .enumerate()
+        .filter(|(_, member)| member.is_in())
+        .map(|(index, member)| (weight(partition, member.drive), index))
+        .collect();
+    ranked.sort_unstable_by(|a, b| b.cmp(a));
+    ranked.truncate(usize::from(topology.parity) + 1);
+    ranked.into_iter().map(|(_, index)| index).collect()
+}
+
+fn weight(partition: PartitionId, drive: DriveId) -> u64 {
+    let seed = mix(u64::from(partition.0));
+    mix(mix(seed ^ drive.0 as u64) ^ (drive.0 >> 64) as u64)
+}
+
+/// The finaliser of SplitMix64: every input bit changes about half of the output bits.
+pub(crate) fn mix(value: u64) -> u64 {
+    let value = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    value ^ (value >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::DeploymentId;
+
+    #[test]
+    fn geometry_follows_from_the_number_of_drives() {
+        let of = |drives, parity| geometry_for(drives, parity).map_or("none".to_owned(), |g| g.to_string());
+        let fresh: Vec<String> = (1..=8).map(|n| of(n, default_parity(n))).collect();
+        assert_eq!(fresh, ["1+0", "1+1", "2+1", "2+2", "3+2", "4+2", "5+2", "6+2"]);
+        let degraded: Vec<String> = (0..=6).map(|n| of(n, 2)).collect();
+        assert_eq!(degraded, ["none", "1+0", "1+1", "1+2", "2+2", "3+2", "4+2"]);
+        assert_eq!([of(14, 2), of(15, 2), of(64, 8)], ["12+2", "12+2", "12+8"]);
+    }
+
+    #[test]
+    fn a_drive_that_goes_moves_only_its_own_copies() {
+        let drives: Vec<DriveId> = (1..=6).map(|n| DriveId(n * 0x1234_5678_9abc_def0_1111)).collect();
+        let mut before = super::super::form(DeploymentId(1), 1, &drives, 2, 64);
+        assert!(!before.tables_count());
+        for partition in (0..64).map(PartitionId) {
+            let mask = copies(&before, partition).iter().fold(0, |mask, &index| mask | 1 << index);
+            before.in_sync[usize::from(partition.0)] = mask;
+        }
+        let after = super::super::next(&before, 2, before.start, &drives[..1]);
+        assert!(after.tables_count());
+        let mut primaries = [0; 6];
+        for partition in (0..64).map(PartitionId) {
+            let (old, new) = (copies(&before, partition), copies(&after, partition));
+            assert_eq!((old.len(), new.len()), (3, 3));
+            let kept: Vec<usize> = old.iter().copied().filter(|&index| index != 0).collect();
+            assert!(kept.iter().all(|index| new.contains(index)), "{old:?} became {new:?}");
+            assert!(!new.contains(&0));
+            primaries[old[0]] += 1;
+            for (index, &drive) in drives.iter().enumerate() {
+                assert_eq!(before.is_in_sync(partition, drive), old.contains(&index));
+                assert_eq!(after.is_in_sync(partition, drive), kept.contains(&index));
+            }
+        }
+        assert!(primaries.iter().all(|&count| count >= 3), "primaries are spread: {primaries:?}");
+    }
+}

@@ -1,0 +1,208 @@
+//! Makes a volume and takes one away.
+
+use std::io;
+use std::sync::Arc;
+
+use rt::file::{File, OpenOptions, Sync};
+
+use super::{CLOSES_MAX, Class, Closed, Volume, VolumePage, files};
+use crate::drive::{Drive, Op, State, is_full};
+use crate::error::{Error, Result};
+use crate::ids::{Geometry, PAGE_BYTES, VolumeId};
+use crate::node::Node;
+use crate::space::proof::ProvenDead;
+use crate::space::reserve;
+use crate::topology::DRIVES_MAX;
+
+const MIB: u64 = 1 << 20;
+/// Smallest slot: a few of the largest batches on a single drive.
+const SLOT_BYTES_MIN: u64 = 16 * MIB;
+const LOG_SLOT_BYTES_MAX: u64 = 256 * MIB;
+const DATA_SLOT_BYTES_MAX: u64 = 1024 * MIB;
+/// A slot takes at most this share of what is free, so that a small drive holds many volumes.
+const LOG_SHARE: u64 = 128;
+const DATA_SHARE: u64 = 32;
+
+impl Node {
+    /// Makes a volume that is ready to be written: its files, names and first pages are durable on all of its drives.
+    ///
+    /// A drive that fails while it is made is taken out, and the volume is made without it.
+    /// Errors: `Full`, with everything removed again; `Unavailable` when too few drives are left, or none.
+    /// Panics if `closes` is longer than `CLOSES_MAX`.
+    pub(crate) async fn create_volume(
+        self: &Arc<Node>,
+        class: Class,
+        closes: Vec<Closed>,
+        predecessor: Option<Closed>,
+    ) -> Result<Arc<Volume>> {
+        let made = self.try_create_volume(class, closes.clone(), predecessor).await;
+        // The log goes on with what is held in reserve: deletes and compaction need it to make room.
+        if class == Class::Log && matches!(made, Err(Error::Full)) && reserve::release(self).await {
+            return self.try_create_volume(class, closes, predecessor).await;
+        }
+        made
+    }
+
+    async fn try_create_volume(
+        self: &Arc<Node>,
+        class: Class,
+        closes: Vec<Closed>,
+        predecessor: Option<Closed>,
+    ) -> Result<Arc<Volume>> {
+        assert!(closes.len() <= CLOSES_MAX, "a first page closes CLOSES_MAX streams at most");
+        // Each attempt but the last takes at least one drive out.
+        for _ in 0..=DRIVES_MAX {
+            if self.refuses_writes() {
+                return Err(Error::Unavailable("too few drives are left to write to"));
+            }
+            let (geometry, mut drives) = self.write_geometry().ok_or(Error::Unavailable("no drive is left"))?;
+            let id = self.next_volume_id(rt::this_shard().0);
+            drives.rotate_left(id.counter() as usize % geometry.width());
+            let page = VolumePage {
+                volume: id,
+                deployment: self.deployment,
+                epoch: self.topology().number,
+                slot_bytes: self.slot_bytes(class, &drives),
+                secret: rt::random::u64() as u32 | 1,
+                class,
+                geometry,
+                drives: drives.iter().map(|drive| drive.id).collect(),
+                predecessor,
+                closes: closes.clone(),
+            };
+            match make_files(&page, &drives).await {
+                Ok(()) => {
+                    let volume = Volume::new(page, drives, 0, Arc::downgrade(self));
+                    self.register(volume.clone());
+                    return Ok(volume);
+                }
+                Err(failures) => {
+                    remove_files(id, &drives).await;
+                    self.learn_from(&failures, &drives).await?;
+                }
+            }
+        }
+        Err(Error::Unavailable("no volume can be made"))
+    }
+
+    /// The drives and geometry of a volume made now; `None` without a usable drive. Suspect drives get no new volumes
+    /// as long as there are others.
+    pub(crate) fn write_geometry(&self) -> Option<(Geometry, Vec<Arc<Drive>>)> {
+        let topology = self.topology();
+        let members = || self.drives().iter().filter(|drive| topology.is_in(drive.id));
+        let well: Vec<Arc<Drive>> = members().filter(|drive| drive.state() == State::In).cloned().collect();
+        let mut drives =
+            if well.is_empty() { members().filter(|drive| drive.is_usable()).cloned().collect() } else { well };
+        let geometry = crate::topology::geometry_for(drives.len(), topology.parity)?;
+        // More drives than a volume is wide: those with the most room, so that mixed sizes fill evenly.
+        if drives.len() > geometry.width() {
+            drives.sort_by_key(|drive| std::cmp::Reverse(drive.space().free));
+            drives.truncate(geometry.width());
+        }
+        Some((geometry, drives))
+    }
+
+    /// Bytes of each slot of a log volume made now.
+    pub(crate) fn log_slot_bytes(&self) -> u64 {
+        self.write_geometry().map_or(SLOT_BYTES_MIN, |(_, drives)| self.slot_bytes(Class::Log, &drives))
+    }
+
+    fn slot_bytes(&self, class: Class, drives: &[Arc<Drive>]) -> u64 {
+        let (configured, share, max) = match class {
+            Class::Log => (self.config.log_slot_bytes, LOG_SHARE, LOG_SLOT_BYTES_MAX),
+            Class::Data => (self.config.data_slot_bytes, DATA_SHARE, DATA_SLOT_BYTES_MAX),
+        };
+        if let Some(bytes) = configured {
+            return bytes.next_multiple_of(PAGE_BYTES as u64).max(2 * PAGE_BYTES as u64);
+        }
+        let free = drives.iter().map(|drive| drive.space().free).min().unwrap_or(0);
+        (free / share / MIB * MIB).clamp(SLOT_BYTES_MIN, max)
+    }
+
+    /// Full if any drive is; otherwise the drives that failed are taken out.
+    async fn learn_from(self: &Arc<Node>, failures: &[(usize, io::Error)], drives: &[Arc<Drive>]) -> Result<()> {
+        for (slot, error) in failures.iter().filter(|(_, error)| !is_full(error)) {
+            if error.raw_os_error().is_some_and(files::is_shortage) {
+                return Err(Error::Busy);
+            }
+            telemetry::warn!("a volume could not be made"; drive = drives[*slot].dir.display(), error = error);
+            drives[*slot].count_error(Op::Write);
+            self.take_out(drives[*slot].id, "a volume could not be made on it").await?;
+        }
+        if failures.iter().any(|(_, error)| is_full(error)) { Err(Error::Full) } else { Ok(()) }
+    }
+
+    /// Removes a volume for good: its files on all drives that are there. Files on absent drives are no source of
+    /// anything when they come back: those drives enter as new ones.
+    ///
+    /// After an error some files may be left; the call may be repeated.
+    pub(crate) async fn remove_volume(self: &Arc<Node>, dead: ProvenDead<VolumeId>) -> Result<()> {
+        let id = *dead.what();
+        let Some(volume) = self.unregister(id) else { return Ok(()) };
+        for shard in 0..rt::shard_count() {
+            rt::call(rt::ShardId(shard), move || async move { files::close(id) }).await;
+        }
+        let mut failed = false;
+        for (slot, drive) in volume.drives.iter().enumerate().filter(|(_, drive)| drive.is_usable()) {
+            if let Err(error) = unlink_slot(drive, id, slot).await {
+                self.note_io_error(drive, &error, Op::Write);
+                failed = true;
+            }
+        }
+        if failed {
+            self.register(volume);
+            return Err(Error::Unavailable("a drive failed while a volume was removed"));
+        }
+        Ok(())
+    }
+}
+
+/// Makes all slot files at once; the slots that failed and why.
+async fn make_files(page: &VolumePage, drives: &[Arc<Drive>]) -> std::result::Result<(), Vec<(usize, io::Error)>> {
+    let making: Vec<_> = drives
+        .iter()
+        .enumerate()
+        .map(|(slot, drive)| {
+            let (drive, first_page) = (drive.clone(), page.encode(slot));
+            let (id, slot_bytes) = (page.volume, page.slot_bytes);
+            rt::spawn(async move { make_slot(&drive, id, slot, slot_bytes, &first_page).await })
+        })
+        .collect();
+    let mut failures = Vec::new();
+    for (slot, made) in making.into_iter().enumerate() {
+        if let Err(error) = made.await {
+            failures.push((slot, error));
+        }
+    }
+    if failures.is_empty() { Ok(()) } else { Err(failures) }
+}
+
+async fn make_slot(drive: &Drive, id: VolumeId, slot: usize, bytes: u64, first_page: &[u8]) -> io::Result<()> {
+    let _in_flight = drive.begin();
+    let file = File::open(drive.volume_path(id, slot), OpenOptions::CREATE_NEW_DIRECT).await?;
+    file.allocate(0, bytes).await?;
+    let mut buf = rt::buf::alloc(PAGE_BYTES).await;
+    buf[..PAGE_BYTES].copy_from_slice(first_page);
+    let (result, _) = file.write_at(buf.window(0..PAGE_BYTES), 0, Sync::Data).await;
+    result?;
+    // The length is metadata that a later write within it does not sync.
+    file.sync_all().await?;
+    rt::file::sync_dir(drive.volumes_dir()).await
+}
+
+/// Takes away what `make_files` made. No proof is needed: the volume was never handed out, so no stripe is in it.
+async fn remove_files(id: VolumeId, drives: &[Arc<Drive>]) {
+    for (slot, drive) in drives.iter().enumerate() {
+        if let Err(error) = unlink_slot(drive, id, slot).await {
+            // What stays is an empty volume; the clean-up after a start finds it.
+            telemetry::warn!("a slot file of an unfinished volume stays"; drive = drive.dir.display(), error = error);
+        }
+    }
+}
+
+async fn unlink_slot(drive: &Drive, id: VolumeId, slot: usize) -> io::Result<()> {
+    match rt::file::unlink(drive.volume_path(id, slot)).await {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => rt::file::sync_dir(drive.volumes_dir()).await,
+    }
+}

@@ -1,0 +1,311 @@
+//! Volumes: append-only containers over N drives, one slot file on each.
+
+mod create;
+mod files;
+mod scan;
+
+use std::fmt;
+use std::io;
+use std::sync::atomic::{
+    AtomicBool, AtomicU32,
+    Ordering::{Acquire, Relaxed, Release},
+};
+use std::sync::{Arc, Weak};
+
+use codec::erasure::Code;
+use rt::buf::{Buf, Shared};
+use rt::file::{File, Sync};
+
+pub(crate) use crate::format::volume::{CLOSES_MAX, Class, Closed, VolumePage};
+pub(crate) use scan::Presence;
+
+use crate::drive::{Drive, InFlight, Op, State, is_full};
+use crate::ids::{Geometry, PAGE_BYTES, SlotOffset, VolumeId};
+use crate::node::Node;
+use crate::space::proof::{PageRange, ProvenDead};
+use crate::topology::mix;
+
+/// What happened to one slot of a volume.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SlotError {
+    /// The drive is not used, or has no such file.
+    Gone,
+    /// The drive answered with an error; the node knows already.
+    Io(io::ErrorKind),
+    /// No room. That is no failure of the drive.
+    Full,
+}
+
+impl fmt::Display for SlotError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SlotError::Gone => f.write_str("the slot is not there"),
+            SlotError::Io(kind) => write!(f, "i/o error: {kind}"),
+            SlotError::Full => f.write_str("the drive is full"),
+        }
+    }
+}
+
+impl std::error::Error for SlotError {}
+
+/// One volume, for all shards. Files are opened by each shard for itself, when it first uses them.
+pub(crate) struct Volume {
+    pub(crate) id: VolumeId,
+    pub(crate) class: Class,
+    pub(crate) geometry: Geometry,
+    /// Bytes of each slot, the first page included.
+    pub(crate) slot_bytes: u64,
+    page: VolumePage,
+    code: Code,
+    drives: Vec<Arc<Drive>>,
+    /// Slots whose file is not there or not this volume's, as a bit mask.
+    lost_slots: AtomicU32,
+    /// Takes no more stripes.
+    sealed: AtomicBool,
+    /// Bodies on their way that have or may have stripes here which no index counts yet.
+    holds: AtomicU32,
+    node: Weak<Node>,
+}
+
+/// Keeps a volume from being removed while a body is received or committed that has stripes in it.
+pub struct Hold(Arc<Volume>);
+
+impl fmt::Debug for Hold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Hold({})", self.0.id)
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.0.holds.fetch_sub(1, Release);
+    }
+}
+
+const _: () = assert!(Geometry::DATA_MAX as u32 + Geometry::PARITY_MAX as u32 <= u32::BITS);
+
+impl Volume {
+    /// `drives` are those of the page's slots, in that order.
+    fn new(page: VolumePage, drives: Vec<Arc<Drive>>, lost_slots: u32, node: Weak<Node>) -> Arc<Volume> {
+        assert_eq!(drives.len(), page.geometry.width(), "a drive for each slot");
+        let code = Code::new(page.geometry.data, page.geometry.parity).expect("Geometry has the same bounds as Code");
+        Arc::new(Volume {
+            id: page.volume,
+            class: page.class,
+            geometry: page.geometry,
+            slot_bytes: page.slot_bytes,
+            code,
+            drives,
+            lost_slots: AtomicU32::new(lost_slots),
+            sealed: AtomicBool::new(false),
+            holds: AtomicU32::new(0),
+            node,
+            page,
+        })
+    }
+
+    /// The volume's own description.
+    pub(crate) fn page(&self) -> &VolumePage {
+        &self.page
+    }
+
+    pub(crate) fn code(&self) -> &Code {
+        &self.code
+    }
+
+    /// Seeds the checksums of this volume's fragment headers.
+    pub(crate) fn secret(&self) -> u32 {
+        self.page.secret
+    }
+
+    /// Pages of each slot; the end of the volume as a slot offset.
+    pub(crate) fn end(&self) -> SlotOffset {
+        SlotOffset((self.slot_bytes / PAGE_BYTES as u64) as u32)
+    }
+
+    pub(crate) fn drive(&self, slot: usize) -> &Arc<Drive> {
+        &self.drives[slot]
+    }
+
+    /// The slot that holds a fragment of the stripe at `at`. Rotates, so that data, parity and reads spread evenly.
+    pub(crate) fn slot_of(&self, at: SlotOffset, fragment: usize) -> usize {
+        rotate(at, fragment, self.geometry.width())
+    }
+
+    /// The fragment of the stripe at `at` that a slot holds.
+    pub(crate) fn fragment_in(&self, at: SlotOffset, slot: usize) -> usize {
+        rotate_back(at, slot, self.geometry.width())
+    }
+
+    /// Slots that are not well: the drive is late, out or missing, or the file is not there. Bit n = slot n.
+    pub(crate) fn sick_slots(&self) -> u32 {
+        let lost = self.lost_slots.load(Relaxed);
+        let sick = self.drives.iter().enumerate().filter(|(_, drive)| drive.state() != State::In);
+        sick.fold(lost, |mask, (slot, _)| mask | 1 << slot)
+    }
+
+    /// Whether every slot is well.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.sick_slots() == 0
+    }
+
+    /// Whether the slot can be read now: its drive is used and has the file.
+    pub(crate) fn is_readable(&self, slot: usize) -> bool {
+        self.drives[slot].is_usable() && self.lost_slots.load(Relaxed) & (1 << slot) == 0
+    }
+
+    /// Says that nothing more is appended. Whoever still places stripes took a `hold` before this.
+    pub(crate) fn seal(&self) {
+        self.sealed.store(true, Release);
+    }
+
+    /// Whether nothing more is appended: it was sealed, or it is of an earlier start.
+    pub(crate) fn is_sealed(&self) -> bool {
+        let is_earlier = || self.node.upgrade().is_some_and(|node| node.start != self.page.start());
+        self.sealed.load(Acquire) || is_earlier()
+    }
+
+    /// To be taken before the first stripe of a body is placed, and dropped after its record is durable or given up.
+    pub(crate) fn hold(self: &Arc<Volume>) -> Hold {
+        self.holds.fetch_add(1, Relaxed);
+        Hold(self.clone())
+    }
+
+    pub(crate) fn is_held(&self) -> bool {
+        self.holds.load(Acquire) > 0
+    }
+
+    /// Writes whole pages into one slot. With `Sync::Data` they are durable when it returns; otherwise after a
+    /// `sync_slot` that was called later.
+    ///
+    /// Panics if the pages do not lie behind the first page and within the slot: the caller placed them.
+    pub(crate) async fn write_slot(
+        &self,
+        slot: usize,
+        at: SlotOffset,
+        data: Shared,
+        sync: Sync,
+    ) -> Result<(), SlotError> {
+        assert!(at >= SlotOffset::FIRST_STRIPE && data.len().is_multiple_of(PAGE_BYTES));
+        assert!(at.bytes() + data.len() as u64 <= self.slot_bytes, "a fragment lies within its slot");
+        let _in_flight = self.begin(slot)?;
+        let file = self.file(slot, Op::Write).await?;
+        let result = file.write_shared_at(data, at.bytes(), sync).await;
+        self.judge(slot, result, Op::Write)
+    }
+
+    /// Reads whole pages of one slot into the start of a buffer. Pages beyond the end of the file are `Gone`.
+    pub(crate) async fn read_slot(&self, slot: usize, at: SlotOffset, pages: u32) -> Result<Buf, SlotError> {
+        let len = pages as usize * PAGE_BYTES;
+        if at.bytes() + len as u64 > self.slot_bytes {
+            return Err(SlotError::Gone);
+        }
+        if !self.is_readable(slot) {
+            return Err(SlotError::Gone);
+        }
+        // The lengths that are read come from checked headers and records, but those are bounded above this. Waiting
+        // for a buffer is not the drive's time.
+        let buf = rt::buf::alloc_checked(len).await.map_err(|_| SlotError::Gone)?;
+        let _in_flight = self.begin(slot)?;
+        let file = self.file(slot, Op::Read).await?;
+        let (result, buf) = file.read_at(buf, len, at.bytes()).await;
+        match self.judge(slot, result, Op::Read)? {
+            read if read == len => Ok(buf),
+            _ => Err(SlotError::Gone),
+        }
+    }
+
+    /// Makes all writes to the slot that completed before this call durable. After an error none of those since the
+    /// last good flush counts.
+    pub(crate) async fn sync_slot(&self, slot: usize) -> Result<(), SlotError> {
+        let _in_flight = self.begin(slot)?;
+        let file = self.file(slot, Op::Write).await?;
+        let result = file.sync_data().await;
+        self.judge(slot, result, Op::Write)
+    }
+
+    /// Gives pages back on every slot that is there. Idempotent; not durable before `sync_slot`. Slots of drives that
+    /// are absent keep theirs: those drives enter again as new ones.
+    pub(crate) async fn punch(&self, dead: &ProvenDead<PageRange>) -> Result<(), SlotError> {
+        let range = dead.what();
+        assert!(range.volume == self.id && range.at >= SlotOffset::FIRST_STRIPE);
+        let len = u64::from(range.pages) * PAGE_BYTES as u64;
+        assert!(range.at.bytes() + len <= self.slot_bytes);
+        for slot in (0..self.geometry.width()).filter(|&slot| self.is_readable(slot)) {
+            let _in_flight = self.begin(slot)?;
+            let file = self.file(slot, Op::Write).await?;
+            let result = file.punch_hole(range.at.bytes(), len).await;
+            self.judge(slot, result, Op::Write)?;
+        }
+        Ok(())
+    }
+
+    /// Counts an operation on the slot, opening the file included: that can hang as well.
+    fn begin(&self, slot: usize) -> Result<InFlight<'_>, SlotError> {
+        if self.is_readable(slot) { Ok(self.drives[slot].begin()) } else { Err(SlotError::Gone) }
+    }
+
+    /// This shard's file of the slot.
+    async fn file(&self, slot: usize, op: Op) -> Result<File, SlotError> {
+        let node = self.node.upgrade().ok_or(SlotError::Gone)?;
+        let drive = &self.drives[slot];
+        if let Some(file) = files::opened(node.instance(), self.id, slot) {
+            return Ok(file);
+        }
+        match File::open(drive.volume_path(self.id, slot), rt::file::OpenOptions::READ_WRITE_DIRECT).await {
+            Ok(file) => {
+                files::keep(node.instance(), self.id, slot, self.geometry.width(), &file);
+                Ok(file)
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                // One file is gone, or the whole drive is.
+                match rt::file::exists(drive.identity_path()).await {
+                    Ok(true) => self.lose(slot),
+                    Ok(false) => node.note_io_error(drive, &error, Op::Write),
+                    Err(error) => node.note_io_error(drive, &error, Op::Write),
+                }
+                Err(SlotError::Gone)
+            }
+            // Too many open files and the like say nothing about the drive.
+            Err(error) if error.raw_os_error().is_some_and(files::is_shortage) => Err(SlotError::Io(error.kind())),
+            Err(error) => {
+                node.note_io_error(drive, &error, op);
+                Err(SlotError::Io(error.kind()))
+            }
+        }
+    }
+
+    fn lose(&self, slot: usize) {
+        self.lost_slots.fetch_or(1 << slot, Relaxed);
+        let path = self.drives[slot].volume_path(self.id, slot);
+        telemetry::error!("a slot file is gone"; path = path.display());
+    }
+
+    fn judge<T>(&self, slot: usize, result: io::Result<T>, op: Op) -> Result<T, SlotError> {
+        result.map_err(|error| {
+            if is_full(&error) {
+                return SlotError::Full;
+            }
+            if let Some(node) = self.node.upgrade() {
+                node.note_io_error(&self.drives[slot], &error, op);
+            }
+            SlotError::Io(error.kind())
+        })
+    }
+}
+
+/// Part of the format: which slot holds a fragment follows from the slot offset alone.
+fn rotate(at: SlotOffset, fragment: usize, width: usize) -> usize {
+    (fragment + shift(at, width)) % width
+}
+
+fn rotate_back(at: SlotOffset, slot: usize, width: usize) -> usize {
+    (slot + width - shift(at, width)) % width
+}
+
+fn shift(at: SlotOffset, width: usize) -> usize {
+    (mix(u64::from(at.0)) % width as u64) as usize
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,296 @@
+//! The store as its callers see it, on directories of a real file system: what was put is found, also after a reopen.
+
+use std::cell::Cell;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use hafiz_store as store;
+use hafiz_store::{CommitPart, CommitPut, Complete, Config, Error, List, Listed, Store, Uploads};
+use types::{Attribute, Attributes, BucketName, DeleteCondition, Etag, EtagSet, ObjectKey, PartNumber, WriteCondition};
+
+const SMALL_SLOT_BYTES: u64 = 16 << 20;
+
+fn config(root: &Path, drives: usize) -> Config {
+    let dirs: Vec<PathBuf> = (1..=drives).map(|i| root.join(format!("d{i}"))).collect();
+    Config {
+        log_slot_bytes: Some(SMALL_SLOT_BYTES),
+        data_slot_bytes: Some(SMALL_SLOT_BYTES),
+        partitions: 8,
+        memory_bytes: 64 << 20,
+        body_cache_bytes: 8 << 20,
+        ..Config::new(dirs)
+    }
+}
+
+/// Runs `body` with the store open on `shards` shards.
+fn with_store<F, Fut>(config: Config, shards: u16, body: F)
+where
+    F: Fn(Store) -> Fut + Send + Sync + Clone + 'static,
+    Fut: Future<Output = ()> + 'static,
+{
+    let main = move |shard: rt::ShardId| -> rt::LocalFuture {
+        let (config, body) = (config.clone(), body.clone());
+        Box::pin(async move {
+            if shard == rt::ShardId(0) {
+                store::open(config).await.expect("the store opens");
+                body(store::here()).await;
+                store::close().await;
+            }
+        })
+    };
+    rt::run(rt::Config::new(shards), main).expect("the shards run");
+}
+
+fn root() -> tempfile::TempDir {
+    tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory for the test")
+}
+
+fn key(text: &str) -> ObjectKey {
+    ObjectKey::parse(text).expect("a valid key")
+}
+
+fn bucket_name(text: &str) -> BucketName {
+    BucketName::parse(text).expect("a valid name")
+}
+
+/// Bytes that tell where they belong.
+fn pattern(seed: u64, len: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut bytes = Vec::with_capacity(len + 8);
+    while bytes.len() < len {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend(state.to_le_bytes());
+    }
+    bytes.truncate(len);
+    bytes
+}
+
+fn etag(bytes: &[u8]) -> Etag {
+    let mut digest = [0; 16];
+    digest[..8].copy_from_slice(&(bytes.len() as u64).to_le_bytes());
+    digest[8..12].copy_from_slice(&codec::checksum::crc32c(bytes).to_le_bytes());
+    Etag::from_md5(digest)
+}
+
+async fn put(store: &Store, bucket: types::BucketId, name: &str, bytes: &[u8]) -> Result<(), Error> {
+    put_if(store, bucket, name, bytes, WriteCondition::default()).await
+}
+
+async fn put_if(
+    store: &Store,
+    bucket: types::BucketId,
+    name: &str,
+    bytes: &[u8],
+    condition: WriteCondition,
+) -> Result<(), Error> {
+    let mut put = store.put(Some(bytes.len() as u64));
+    put.write(bytes).await?;
+    let body = put.finish().await?;
+    let mut attributes = Attributes::new();
+    attributes.push(Attribute::ContentType, "", b"text/plain");
+    let commit = CommitPut { bucket, key: key(name), body, etag: etag(bytes), attributes, condition };
+    store.commit_put(commit).await.map(|_| ())
+}
+
+async fn read(store: &Store, bucket: types::BucketId, name: &str) -> Result<Vec<u8>, Error> {
+    let record = store.head(bucket, &key(name)).await?;
+    let mut get = store.read(&record, 0..record.size());
+    let mut bytes = Vec::new();
+    while let Some(window) = get.next().await {
+        bytes.extend_from_slice(&window.expect("the body is readable"));
+    }
+    assert_eq!(record.etag, etag(&bytes), "{name}: the etag is the one of the bytes");
+    Ok(bytes)
+}
+
+const SIZES: [usize; 9] = [0, 1, 4096, 32 << 10, (32 << 10) + 1, 1 << 20, (1 << 20) + 1, 3_333_333, 9 << 20];
+
+#[test]
+fn what_was_put_is_read_back_on_any_number_of_drives_and_after_a_reopen() {
+    for (drives, shards) in [(1, 1), (2, 1), (4, 2), (6, 2)] {
+        let root = root();
+        with_store(config(root.path(), drives), shards, |store| async move {
+            let bucket = store.create_bucket(&bucket_name("bucket"), vec![1, 2]).await.expect("created").id;
+            for size in SIZES {
+                put(&store, bucket, &format!("object-{size}"), &pattern(size as u64, size)).await.expect("put");
+            }
+            for size in SIZES {
+                let bytes = read(&store, bucket, &format!("object-{size}")).await.expect("there");
+                assert!(bytes == pattern(size as u64, size), "size {size}");
+            }
+        });
+        // Another number of shards: partitions have other owners now.
+        with_store(config(root.path(), drives), 3 - shards, |store| async move {
+            let bucket = store.bucket(&bucket_name("bucket")).expect("the bucket is still there");
+            assert_eq!(bucket.settings, [1, 2]);
+            for size in SIZES {
+                let bytes = read(&store, bucket.id, &format!("object-{size}")).await.expect("there");
+                assert!(bytes == pattern(size as u64, size), "size {size}");
+            }
+            let usage = store.usage(bucket.id).await.expect("counted");
+            assert_eq!(usage.objects, SIZES.len() as u64);
+            assert_eq!(usage.bytes, SIZES.iter().sum::<usize>() as u64);
+        });
+    }
+}
+
+#[test]
+fn an_overwrite_replaces_and_a_delete_removes() {
+    let root = root();
+    with_store(config(root.path(), 3), 2, |store| async move {
+        let bucket = store.create_bucket(&bucket_name("bucket"), Vec::new()).await.expect("created").id;
+        for round in 0..3u64 {
+            for size in [100, 100_000] {
+                put(&store, bucket, &format!("k{size}"), &pattern(round, size)).await.expect("put");
+            }
+        }
+        assert!(read(&store, bucket, "k100000").await.expect("there") == pattern(2, 100_000));
+        assert_eq!(store.usage(bucket).await.expect("counted").bytes, 100_100);
+        assert_eq!(store.delete(bucket, &key("k100"), DeleteCondition::default()).await, Ok(true));
+        assert_eq!(store.delete(bucket, &key("k100"), DeleteCondition::default()).await, Ok(false));
+        assert_eq!(store.head(bucket, &key("k100")).await.map(|_| ()), Err(Error::NotFound));
+        assert_eq!(store.usage(bucket).await.expect("counted").bytes, 100_000);
+        let name = bucket_name("bucket");
+        assert_eq!(store.delete_bucket(&name).await, Err(Error::BucketNotEmpty));
+        assert_eq!(put(&store, bucket, "again", b"x").await, Ok(()), "a refused delete leaves the bucket open");
+        let items = vec![(key("k100000"), DeleteCondition::default()), (key("again"), DeleteCondition::default())];
+        assert_eq!(store.delete_many(bucket, items).await, [Ok(true), Ok(true)]);
+        assert_eq!(store.delete_bucket(&name).await, Ok(()));
+        assert_eq!(put(&store, bucket, "late", b"x").await, Err(Error::NoBucket));
+        let again = store.create_bucket(&name, Vec::new()).await.expect("the name is free").id;
+        assert_ne!(again, bucket);
+        assert_eq!(store.create_bucket(&name, Vec::new()).await, Err(Error::BucketExists));
+    });
+}
+
+#[test]
+fn conditions_are_decided_against_the_current_object() {
+    let root = root();
+    with_store(config(root.path(), 2), 2, |store| async move {
+        let bucket = store.create_bucket(&bucket_name("bucket"), Vec::new()).await.expect("created").id;
+        let create = || WriteCondition { if_match: None, if_none_match: Some(EtagSet::Any) };
+        let wins = Rc::new(Cell::new(0));
+        let mut racers = Vec::new();
+        for i in 0..20u64 {
+            let (store, wins) = (store.clone(), wins.clone());
+            racers.push(rt::spawn(async move {
+                match put_if(&store, bucket, "one", &pattern(i, 500), create()).await {
+                    Ok(()) => wins.set(wins.get() + 1),
+                    Err(Error::Precondition(_)) => {}
+                    Err(error) => panic!("{error}"),
+                }
+            }));
+        }
+        for racer in racers {
+            racer.await;
+        }
+        assert_eq!(wins.get(), 1, "exactly one creation wins");
+    });
+}
+
+#[test]
+fn pages_of_a_listing_hold_every_key_once_in_order() {
+    let root = root();
+    with_store(config(root.path(), 2), 2, |store| async move {
+        let bucket = store.create_bucket(&bucket_name("bucket"), Vec::new()).await.expect("created").id;
+        let mut names: Vec<String> = (0..300).map(|i| format!("dir{}/sub{}/k{i}", i % 7, i % 3)).collect();
+        names.extend((0..50).map(|i| format!("top{i:02}")));
+        for name in &names {
+            put(&store, bucket, name, name.as_bytes()).await.expect("put");
+        }
+        names.sort();
+        for max in [1, 7, 100, 1000] {
+            let (mut seen, mut after) = (Vec::new(), None);
+            loop {
+                let list = List { after: after.clone(), max, ..List::default() };
+                let page = store.list(bucket, list).await.expect("listed");
+                assert!(page.entries.len() <= max);
+                seen.extend(page.entries.iter().map(|entry| entry.name().to_owned()));
+                let Some(next) = page.next else { break };
+                assert_eq!(page.entries.len(), max, "a truncated page is full");
+                after = Some(next);
+            }
+            assert_eq!(seen, names, "max {max}");
+        }
+        let delimiter = Some("/".to_owned());
+        let (mut seen, mut after) = (Vec::new(), None);
+        loop {
+            let list = List { after: after.clone(), delimiter: delimiter.clone(), max: 3, ..List::default() };
+            let page = store.list(bucket, list).await.expect("listed");
+            seen.extend(page.entries.iter().map(|entry| match entry {
+                Listed::Prefix(prefix) => format!("[{prefix}]"),
+                Listed::Object(summary) => summary.key.as_str().to_owned(),
+            }));
+            let Some(next) = page.next else { break };
+            after = Some(next);
+        }
+        let mut expected: Vec<String> = (0..7).map(|i| format!("[dir{i}/]")).collect();
+        expected.extend((0..50).map(|i| format!("top{i:02}")));
+        assert_eq!(seen, expected);
+        let list = List { prefix: "dir3/".to_owned(), delimiter, max: 10, ..List::default() };
+        let page = store.list(bucket, list).await.expect("listed");
+        let names: Vec<_> = page.entries.iter().map(Listed::name).collect();
+        assert_eq!((names, page.next), (vec!["dir3/sub0/", "dir3/sub1/", "dir3/sub2/"], None));
+    });
+}
+
+#[test]
+fn an_upload_becomes_an_object_and_leaves_nothing_behind() {
+    let root = root();
+    with_store(config(root.path(), 4), 2, |store| async move {
+        let bucket = store.create_bucket(&bucket_name("bucket"), Vec::new()).await.expect("created").id;
+        let object = key("big/object");
+        let upload = store.create_upload(bucket, &object, Attributes::new(), vec![7]).await.expect("begun");
+        let mut whole = Vec::new();
+        for (number, size) in [(1, 6 << 20), (2, 5 << 20), (9, 1234)] {
+            let bytes = pattern(number, size);
+            let mut put = store.put(Some(size as u64));
+            put.write(&bytes).await.expect("written");
+            let body = put.finish().await.expect("durable");
+            let number = PartNumber::new(number as u32).expect("a valid number");
+            let commit = CommitPart {
+                bucket,
+                key: object.clone(),
+                upload,
+                number,
+                body,
+                md5: etag(&bytes).digest,
+                checksum: Vec::new(),
+            };
+            store.commit_part(commit).await.expect("committed");
+            whole.extend(bytes);
+        }
+        let listed = store.uploads(bucket, Uploads { max: 10, ..Uploads::default() }).await.expect("listed");
+        assert_eq!(listed.entries.len(), 1);
+        let parts = store.parts(bucket, &object, upload, None, 100).await.expect("listed");
+        let complete = || Complete {
+            bucket,
+            key: object.clone(),
+            upload,
+            parts: parts.iter().map(|part| (part.number, part.lsn)).collect(),
+            etag: etag(&whole),
+            attributes: Attributes::new(),
+            condition: WriteCondition::default(),
+        };
+        store.complete_upload(complete()).await.expect("completed");
+        assert!(read(&store, bucket, "big/object").await.expect("there") == whole);
+        assert_eq!(store.complete_upload(complete()).await, Err(Error::NoUpload));
+        let record = store.head(bucket, &object).await.expect("there");
+        assert_eq!(record.parts.iter().map(|part| part.number).collect::<Vec<_>>(), [1, 2, 9]);
+        let range = (6 << 20) - 10..(11 << 20) + 20;
+        let mut get = store.read(&record, range.clone());
+        let mut bytes = Vec::new();
+        while let Some(window) = get.next().await {
+            bytes.extend_from_slice(&window.expect("readable"));
+        }
+        assert!(bytes == whole[range.start as usize..range.end as usize]);
+        let aborted = store.create_upload(bucket, &object, Attributes::new(), Vec::new()).await.expect("begun");
+        store.abort_upload(bucket, &object, aborted).await.expect("aborted");
+        assert_eq!(store.parts(bucket, &object, aborted, None, 1).await, Err(Error::NoUpload));
+        let listed = store.uploads(bucket, Uploads { max: 10, ..Uploads::default() }).await.expect("listed");
+        assert!(listed.entries.is_empty());
+        assert_eq!(store.usage(bucket).await.expect("counted").bytes, whole.len() as u64);
+    });
+}

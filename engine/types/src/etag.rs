@@ -1,0 +1,71 @@
+//! Entity tags: an MD5, or the MD5 of the parts' MD5s and the number of parts.
+
+use std::fmt;
+use std::num::NonZeroU16;
+
+/// An object's entity tag. Shown without quotes; the wire adds them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Etag {
+    pub digest: [u8; 16],
+    /// Number of parts when the object was put together by a multipart upload.
+    pub parts: Option<NonZeroU16>,
+}
+
+impl Etag {
+    pub fn from_md5(digest: [u8; 16]) -> Etag {
+        Etag { digest, parts: None }
+    }
+
+    /// Parses `32 hex digits[-parts]`, without quotes.
+    pub fn parse(text: &str) -> Option<Etag> {
+        let (hex, parts) = match text.split_once('-') {
+            // `parse` alone would take a sign.
+            Some((hex, parts)) if parts.bytes().all(|b| b.is_ascii_digit()) => (hex, Some(parts.parse().ok()?)),
+            Some(_) => return None,
+            None => (text, None),
+        };
+        if hex.len() != 32 || !hex.is_ascii() {
+            return None;
+        }
+        let mut digest = [0; 16];
+        for (byte, pair) in digest.iter_mut().zip(hex.as_bytes().chunks_exact(2)) {
+            let digit = |b: u8| (b as char).to_digit(16);
+            *byte = (digit(pair[0])? * 16 + digit(pair[1])?) as u8;
+        }
+        Some(Etag { digest, parts })
+    }
+}
+
+impl fmt::Display for Etag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for byte in self.digest {
+            write!(f, "{byte:02x}")?;
+        }
+        match self.parts {
+            Some(parts) => write!(f, "-{parts}"),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_etag_reads_back_as_it_was_written() {
+        for text in ["d41d8cd98f00b204e9800998ecf8427e", "d41d8cd98f00b204e9800998ecf8427e-17"] {
+            assert_eq!(Etag::parse(text).map(|etag| etag.to_string()).as_deref(), Some(text));
+        }
+        for text in [
+            "",
+            "d41d",
+            "zz1d8cd98f00b204e9800998ecf8427e",
+            "d41d8cd98f00b204e9800998ecf8427e-0",
+            "d41d8cd98f00b204e9800998ecf8427e-x",
+            "d41d8cd98f00b204e9800998ecf8427e-+1",
+        ] {
+            assert_eq!(Etag::parse(text), None);
+        }
+    }
+}

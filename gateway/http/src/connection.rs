@@ -1,0 +1,239 @@
+//! One connection from accept to close: head, handler, what is left of the body, next head.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rt::buf::{Buf, Window};
+use rt::net::Stream;
+use rt::time::Instant;
+
+use crate::date;
+use crate::error::ProtocolError;
+use crate::exchange::{Ending, Exchange, SPILL_BYTES};
+use crate::handler::Handler;
+use crate::head::{self, Framing, Scan};
+use crate::limits::Limits;
+use crate::metrics;
+use crate::response::{self, ConnectionHeader, ReplyFraming, Response};
+use crate::stop::Stop;
+use crate::tls::CertStore;
+use crate::transport::{RecvError, Transport};
+
+/// Received bytes: `start..end` of the buffer are not consumed yet.
+struct Received {
+    /// Away only while a read is in flight.
+    buf: Option<Buf>,
+    start: usize,
+    end: usize,
+}
+
+/// How waiting for a head ended.
+enum NextHead {
+    /// A head of this length lies at the front of the received bytes.
+    Complete(usize),
+    Refused(ProtocolError),
+    /// Nothing to answer: the peer is gone, was idle for too long, or we are stopping.
+    Over,
+}
+
+/// Serves one accepted connection until it closes. Errors of the peer end here; there is nobody to tell.
+pub async fn serve<H: Handler>(
+    stream: Stream,
+    peer: SocketAddr,
+    tls: Option<Arc<CertStore>>,
+    limits: &Limits,
+    handler: &H,
+    stop: Rc<Stop>,
+) {
+    let _open = OpenConnection::new();
+    let accepted = Instant::now();
+    let is_tls = tls.is_some();
+    let tls = tls.map(|store| store.config());
+    let (transport, buf) = match (Transport::new(stream, peer, tls, stop), rt::buf::try_alloc(limits.head_bytes_max)) {
+        (Ok(transport), Some(buf)) => (transport, buf),
+        // No buffers to serve it with: a connection that waits for them would only tie up more.
+        (Err(_), _) | (_, None) => {
+            metrics::CONNECTIONS_REFUSED.add(1);
+            return;
+        }
+    };
+    let mut connection =
+        Connection { transport, limits, received: Received { buf: Some(buf), start: 0, end: 0 }, pending: Vec::new() };
+    if is_tls && let Err(error) = connection.transport.handshake(accepted + limits.header_timeout).await {
+        metrics::HANDSHAKES_FAILED.add(1);
+        if let RecvError::Io(error) = error {
+            telemetry::debug!("TLS handshake failed"; peer = peer, error = error);
+        }
+        return;
+    }
+    connection.run(handler).await;
+}
+
+/// Tells a client that there are too many connections, and closes.
+pub(crate) async fn refuse<H: Handler>(stream: Stream, peer: SocketAddr, limits: &Limits, handler: &H, stop: Rc<Stop>) {
+    metrics::CONNECTIONS_REFUSED.add(1);
+    if let Ok(transport) = Transport::new(stream, peer, None, stop) {
+        let mut pending = Vec::new();
+        reply_error(transport, limits, &mut pending, handler, ProtocolError::Busy).await;
+    }
+}
+
+/// Counts a connection for as long as it lives.
+struct OpenConnection;
+
+impl OpenConnection {
+    fn new() -> Self {
+        metrics::CONNECTIONS.add(1);
+        Self
+    }
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        metrics::CONNECTIONS.add(-1);
+    }
+}
+
+struct Connection<'l> {
+    transport: Transport,
+    limits: &'l Limits,
+    received: Received,
+    /// Rendered bytes on their way out; kept so that its memory is reused.
+    pending: Vec<u8>,
+}
+
+impl Connection<'_> {
+    async fn run<H: Handler>(mut self, handler: &H) {
+        let mut patience = self.limits.header_timeout;
+        loop {
+            let head_len = match self.next_head(patience).await {
+                NextHead::Complete(len) => len,
+                NextHead::Over => return self.transport.close(self.limits.linger_timeout).await,
+                NextHead::Refused(error) => {
+                    return reply_error(self.transport, self.limits, &mut self.pending, handler, error).await;
+                }
+            };
+            patience = self.limits.idle_timeout;
+            match self.exchange(head_len, handler).await {
+                Ok(Ending::KeepAlive) => {}
+                Ok(Ending::Close) => return self.transport.linger(self.limits.linger_timeout).await,
+                Ok(Ending::Cut) => {
+                    metrics::REPLIES_CUT.add(1);
+                    return self.transport.cut();
+                }
+                Ok(Ending::NoReply) => {
+                    telemetry::error!("a request was not answered"; peer = self.transport.peer());
+                    let error = ProtocolError::NoReply;
+                    return reply_error(self.transport, self.limits, &mut self.pending, handler, error).await;
+                }
+                Err(error) => {
+                    return reply_error(self.transport, self.limits, &mut self.pending, handler, error).await;
+                }
+            }
+        }
+    }
+
+    /// Parses the head at the front of the received bytes and lets the handler answer it.
+    async fn exchange<H: Handler>(&mut self, head_len: usize, handler: &H) -> Result<Ending, ProtocolError> {
+        let Received { buf: Some(buf), start, end } = &mut self.received else { return Ok(Ending::Cut) };
+        let (head_bytes, early) = buf[*start..*end].split_at(head_len);
+        let head = head::parse_complete(head_bytes)?;
+        metrics::REQUESTS.add(1);
+        // Not waited for: this connection already holds buffers, and so do all the others.
+        let spill = match head.framing() {
+            Framing::Chunked => Some(rt::buf::try_alloc(SPILL_BYTES).ok_or(ProtocolError::Busy)?),
+            Framing::None | Framing::Length(_) => None,
+        };
+        let mut exchange = Exchange::new(&mut self.transport, self.limits, &mut self.pending, &head, early, spill);
+        handler.handle(&head, &mut exchange).await;
+        let remains = exchange.conclude().await;
+        *start = *end - remains.early_len;
+        // The spill is only read into once the early bytes are used up, so at least one of the two is empty.
+        if let Some(spill) = remains.spill {
+            let ahead = &spill.buf[spill.start..spill.end];
+            if !ahead.is_empty() {
+                debug_assert!(remains.early_len == 0, "bytes read ahead come after the early ones");
+                buf[..ahead.len()].copy_from_slice(ahead);
+                (*start, *end) = (0, ahead.len());
+            }
+        }
+        Ok(remains.ending)
+    }
+
+    /// Waits for a whole head; `patience` is for its first byte.
+    async fn next_head(&mut self, patience: Duration) -> NextHead {
+        let mut scan = Scan::default();
+        let mut deadline = Instant::now() + patience;
+        let mut begun = false;
+        loop {
+            let Received { buf: Some(buf), start, end } = &mut self.received else { return NextHead::Over };
+            if *start < *end {
+                match scan.advance(&buf[*start..*end], self.limits) {
+                    Ok(Some(len)) => return NextHead::Complete(len),
+                    Ok(None) => {}
+                    Err(error) => return NextHead::Refused(error),
+                }
+                if !begun {
+                    begun = true;
+                    deadline = Instant::now() + self.limits.header_timeout;
+                }
+            }
+            if *start > 0 {
+                buf.copy_within(*start..*end, 0);
+                (*start, *end) = (0, *end - *start);
+            }
+            if !begun && self.transport.is_stopping() {
+                return NextHead::Over;
+            }
+            match self.receive(deadline, !begun).await {
+                Ok(0) | Err(RecvError::Io(_)) => return NextHead::Over,
+                Ok(_) => {}
+                Err(RecvError::Timeout) if begun => return NextHead::Refused(ProtocolError::HeaderTimeout),
+                Err(RecvError::Timeout) => return NextHead::Over,
+            }
+        }
+    }
+
+    /// Receives more behind what is there. There is room: a buffer that is full without a head was refused.
+    async fn receive(&mut self, deadline: Instant, is_idle: bool) -> Result<usize, RecvError> {
+        let Some(buf) = self.received.buf.take() else { return Ok(0) };
+        let window = Window::new(buf, self.received.end..self.limits.head_bytes_max);
+        let want = window.len();
+        let (outcome, window) = if is_idle {
+            self.transport.recv_idle(window, want, deadline).await
+        } else {
+            self.transport.recv(window, want, deadline).await
+        };
+        self.received.buf = Some(window.into_buf());
+        let len = outcome?;
+        self.received.end += len;
+        Ok(len)
+    }
+}
+
+/// Answers a request that never reached a handler, and closes.
+async fn reply_error<H: Handler>(
+    mut transport: Transport,
+    limits: &Limits,
+    pending: &mut Vec<u8>,
+    handler: &H,
+    error: ProtocolError,
+) {
+    metrics::PROTOCOL_ERRORS.add(1);
+    let reply = handler.protocol_error(error);
+    let headers = [("Content-Type", reply.content_type)];
+    let response = Response { status: reply.status, headers: &headers };
+    let framing = ReplyFraming::Length(reply.body.len() as u64);
+    let date = date::cached(rt::time::wall_clock() / 1_000_000_000);
+    pending.clear();
+    if response::render(pending, &response, framing, ConnectionHeader::Close, &date).is_err() {
+        telemetry::error!("the reply to a protocol error cannot be sent"; status = reply.status);
+        return transport.cut();
+    }
+    match transport.send_copied(&[pending, &reply.body], limits.send_timeout).await {
+        Ok(()) => transport.linger(limits.linger_timeout).await,
+        Err(_) => transport.cut(),
+    }
+}

@@ -1,0 +1,78 @@
+//! Accepts connections on one shard and serves each in a task of its own, up to a limit.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use rt::net::Listener;
+use rt::sync::Semaphore;
+
+use crate::connection;
+use crate::handler::Handler;
+use crate::limits::Limits;
+use crate::stop::Stop;
+use crate::tls::CertStore;
+
+/// Connections beyond the limit that are told so at the same time; more are closed without a word.
+pub(crate) const REFUSALS_MAX: usize = 64;
+/// Pause after a failed accept: out of file descriptors is the usual reason, and does not go away faster.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Serves `listener` until `stop`, then returns once every connection has finished its reply and closed. How long that
+/// may take is for the caller to bound.
+pub async fn listen<H: Handler + 'static>(
+    listener: Listener,
+    tls: Option<Arc<CertStore>>,
+    limits: Limits,
+    handler: Rc<H>,
+    stop: Rc<Stop>,
+) {
+    let limits = Rc::new(limits);
+    let serving = Semaphore::new(limits.connections_max);
+    let refusing = Semaphore::new(REFUSALS_MAX);
+    while let Some(accepted) = until_stopped(listener.accept(), &stop).await {
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                telemetry::warn!("accept failed"; error = error);
+                rt::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        // Replies are sent whole: waiting for more bytes to send along only adds latency.
+        if let Err(error) = stream.set_nodelay() {
+            telemetry::debug!("set TCP_NODELAY failed"; peer = peer, error = error);
+        }
+        let (limits, handler, stop) = (limits.clone(), handler.clone(), stop.clone());
+        if let Some(permit) = serving.try_acquire(1) {
+            let tls = tls.clone();
+            drop(rt::spawn(async move {
+                let _permit = permit;
+                connection::serve(stream, peer, tls, &limits, &*handler, stop).await;
+            }));
+        } else if let (Some(permit), None) = (refusing.try_acquire(1), &tls) {
+            drop(rt::spawn(async move {
+                let _permit = permit;
+                connection::refuse(stream, peer, &limits, &*handler, stop).await;
+            }));
+        }
+    }
+    drop(listener);
+    serving.acquire(limits.connections_max).await;
+}
+
+/// What `operation` gives, or none when the stop comes first.
+async fn until_stopped<T>(operation: impl Future<Output = T>, stop: &Stop) -> Option<T> {
+    let mut operation = pin!(operation);
+    let mut stopped = pin!(stop.wait());
+    poll_fn(|cx| {
+        if stopped.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(None);
+        }
+        operation.as_mut().poll(cx).map(Some)
+    })
+    .await
+}

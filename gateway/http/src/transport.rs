@@ -1,0 +1,492 @@
+//! The byte stream under the messages: a socket, plain or TLS, with deadlines.
+//!
+//! A connection owns the buffers it needs to get on: one to send small things with, and over TLS one to receive into.
+//! Larger sends take a pool buffer if there is a free one and else go out in small pieces, so that a request which holds
+//! buffers never waits for more of them.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::{Shutdown, SocketAddr};
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use rt::buf::{Buf, Shared, Window};
+use rt::net::Stream;
+use rt::time::Instant;
+use rustls::ServerConfig;
+
+use crate::limits::{LINGER_BYTES_MAX, SEND_BYTES_MAX};
+use crate::metrics;
+use crate::stop::Stop;
+use crate::tls::session::{INCOMING_BYTES_MIN, Session, Step, encrypted_bytes_max, plain_bytes_max};
+
+/// The send buffer every connection has.
+const OUT_BYTES: usize = 4096;
+/// Most plain bytes gathered for one send: a full piece of data with its head and framing.
+const GATHERED_BYTES_MAX: usize = SEND_BYTES_MAX + 8 * 1024;
+/// What a larger send asks the pool for when the largest size is not to be had.
+const OUT_BYTES_FALLBACK: usize = 64 * 1024;
+
+const _: () = assert!(plain_bytes_max(OUT_BYTES) > OUT_BYTES / 2 && SEND_BYTES_MAX > OUT_BYTES_FALLBACK);
+
+#[derive(Debug)]
+pub(crate) enum RecvError {
+    /// The socket is shut down for reading; it can still be written to.
+    Timeout,
+    Io(io::Error),
+}
+
+#[derive(Debug)]
+pub(crate) enum SendError {
+    /// The socket is shut down.
+    Timeout,
+    Io(io::Error),
+}
+
+impl From<SendError> for RecvError {
+    fn from(error: SendError) -> Self {
+        match error {
+            SendError::Timeout => Self::Timeout,
+            SendError::Io(error) => Self::Io(error),
+        }
+    }
+}
+
+/// There are no buffers for one more connection.
+#[derive(Debug)]
+pub(crate) struct NoBuffers;
+
+pub(crate) struct Transport {
+    stream: Stream,
+    peer: SocketAddr,
+    tls: Option<Box<Tls>>,
+    /// Away only while a send is in flight.
+    out: Option<Buf>,
+    stop: Rc<Stop>,
+}
+
+struct Tls {
+    session: Session,
+    /// Away only while a read is in flight.
+    incoming: Option<Buf>,
+    filled: usize,
+}
+
+impl Tls {
+    /// The received bytes, with the session that reads them.
+    fn parts(&mut self) -> Option<(&mut Session, &mut [u8])> {
+        let incoming = self.incoming.as_mut()?;
+        Some((&mut self.session, &mut incoming[..self.filled]))
+    }
+
+    /// Drops what the session is done with from the front.
+    fn discard(&mut self, len: usize) {
+        if let (Some(incoming), true) = (&mut self.incoming, len > 0) {
+            incoming.copy_within(len..self.filled, 0);
+            self.filled -= len;
+        }
+    }
+}
+
+impl Transport {
+    pub(crate) fn new(
+        stream: Stream,
+        peer: SocketAddr,
+        tls: Option<Arc<ServerConfig>>,
+        stop: Rc<Stop>,
+    ) -> Result<Self, NoBuffers> {
+        let tls = match tls {
+            None => None,
+            Some(config) => {
+                let incoming = Some(rt::buf::try_alloc(INCOMING_BYTES_MIN).ok_or(NoBuffers)?);
+                // A configuration that made one connection makes them all.
+                let session = Session::new(config).map_err(|_| NoBuffers)?;
+                Some(Box::new(Tls { session, incoming, filled: 0 }))
+            }
+        };
+        let out = Some(rt::buf::try_alloc(OUT_BYTES).ok_or(NoBuffers)?);
+        Ok(Self { stream, peer, tls, out, stop })
+    }
+
+    pub(crate) fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    pub(crate) fn is_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stop.is_stopping()
+    }
+
+    /// Completes the TLS handshake, if there is one. On failure the peer has been sent an alert.
+    pub(crate) async fn handshake(&mut self, deadline: Instant) -> Result<(), RecvError> {
+        if self.tls.is_none() {
+            return Ok(());
+        }
+        loop {
+            match self.step(&mut [], deadline).await? {
+                Step::Established => return Ok(()),
+                Step::Flush | Step::Plaintext(_) => {}
+                Step::Handshaking => {
+                    if self.fill_incoming(deadline, false).await? == 0 {
+                        return Err(RecvError::Io(io::ErrorKind::UnexpectedEof.into()));
+                    }
+                }
+                Step::PeerClosed => return Err(RecvError::Io(io::ErrorKind::UnexpectedEof.into())),
+            }
+        }
+    }
+
+    /// Reads up to `want` bytes into the front of the window; 0 means that the peer sends no more.
+    pub(crate) async fn recv(
+        &mut self,
+        window: Window,
+        want: usize,
+        deadline: Instant,
+    ) -> (Result<usize, RecvError>, Window) {
+        self.recv_or_stop(window, want, deadline, false).await
+    }
+
+    /// As `recv`, between requests: a stop ends it like a peer that sends no more.
+    pub(crate) async fn recv_idle(
+        &mut self,
+        window: Window,
+        want: usize,
+        deadline: Instant,
+    ) -> (Result<usize, RecvError>, Window) {
+        self.recv_or_stop(window, want, deadline, true).await
+    }
+
+    async fn recv_or_stop(
+        &mut self,
+        mut window: Window,
+        want: usize,
+        deadline: Instant,
+        is_idle: bool,
+    ) -> (Result<usize, RecvError>, Window) {
+        debug_assert!(want > 0 && want <= window.len());
+        if self.tls.is_some() {
+            let outcome = self.recv_tls(&mut window[..want], deadline, is_idle).await;
+            return (outcome, window);
+        }
+        let range = window.range();
+        let narrow = window.with_range(range.start..range.start + want);
+        let (outcome, narrow) = self.recv_raw(narrow, deadline, is_idle).await;
+        (outcome, narrow.with_range(range))
+    }
+
+    async fn recv_tls(&mut self, window: &mut [u8], deadline: Instant, is_idle: bool) -> Result<usize, RecvError> {
+        loop {
+            match self.step(window, deadline).await? {
+                Step::Plaintext(len) => return Ok(len),
+                Step::PeerClosed => return Ok(0),
+                Step::Flush => {}
+                Step::Handshaking | Step::Established => {
+                    if self.fill_incoming(deadline, is_idle).await? == 0 {
+                        return Ok(0);
+                    }
+                }
+            }
+        }
+    }
+
+    /// One step of the TLS session, with everything it wants to say sent.
+    async fn step(&mut self, window: &mut [u8], deadline: Instant) -> Result<Step, RecvError> {
+        let tls = self.tls.as_mut().ok_or_else(abandoned)?;
+        let (session, incoming) = tls.parts().ok_or_else(abandoned)?;
+        let (done_with, step) = session.advance(incoming, window);
+        tls.discard(done_with);
+        let flushed = self.flush_session(deadline - Instant::now()).await;
+        // After an error the flushed bytes are only an alert: the error is what counts.
+        let step = step.map_err(|error| RecvError::Io(tls_error(error)))?;
+        flushed?;
+        Ok(step)
+    }
+
+    /// Receives more TLS bytes behind those that are there; 0 means that the peer sends no more.
+    async fn fill_incoming(&mut self, deadline: Instant, is_idle: bool) -> Result<usize, RecvError> {
+        let tls = self.tls.as_mut().ok_or_else(abandoned)?;
+        let incoming = tls.incoming.take().ok_or_else(abandoned)?;
+        let room = tls.filled..incoming.len();
+        if room.is_empty() {
+            tls.incoming = Some(incoming);
+            return Err(RecvError::Io(io::Error::new(io::ErrorKind::InvalidData, "TLS message too large")));
+        }
+        let (outcome, window) = self.recv_raw(Window::new(incoming, room), deadline, is_idle).await;
+        let tls = self.tls.as_mut().ok_or_else(abandoned)?;
+        tls.incoming = Some(window.into_buf());
+        let len = outcome?;
+        tls.filled += len;
+        Ok(len)
+    }
+
+    /// At the deadline, or at a stop while idle, reading is shut down so that the read returns with its buffer.
+    async fn recv_raw(&self, window: Window, deadline: Instant, is_idle: bool) -> (Result<usize, RecvError>, Window) {
+        let stop = is_idle.then_some(&*self.stop);
+        let operation = self.stream.recv(window);
+        let ((outcome, window), interrupted) = interruptible(operation, deadline, stop, || {
+            // It fails only when the connection is gone already; the read returns in either case.
+            drop(self.stream.shutdown(Shutdown::Read));
+        })
+        .await;
+        let outcome = match (outcome, interrupted) {
+            (Ok(len), Interrupted::No | Interrupted::Stop) => {
+                metrics::RECEIVED_BYTES.add(len as u64);
+                Ok(len)
+            }
+            (_, Interrupted::Deadline) => Err(RecvError::Timeout),
+            (Err(error), Interrupted::No | Interrupted::Stop) => Err(RecvError::Io(error)),
+        };
+        (outcome, window)
+    }
+
+    /// Sends what the TLS session has queued by itself.
+    async fn flush_session(&mut self, timeout: Duration) -> Result<(), SendError> {
+        let mut sent = 0;
+        while let Some(tls) = &mut self.tls {
+            let queued = &tls.session.outgoing()[sent..];
+            if queued.is_empty() {
+                tls.session.clear_outgoing();
+                break;
+            }
+            let mut out = self.out.take().ok_or_else(abandoned)?;
+            let len = queued.len().min(out.len());
+            out[..len].copy_from_slice(&queued[..len]);
+            self.send_out(out, len, timeout).await?;
+            sent += len;
+        }
+        Ok(())
+    }
+
+    /// Sends the parts one behind the other, copied or encrypted into as few sends as the pool has room for.
+    pub(crate) async fn send_copied(&mut self, parts: &[&[u8]], timeout: Duration) -> Result<(), SendError> {
+        let mut left: usize = parts.iter().map(|part| part.len()).sum();
+        let mut parts = parts.iter().copied();
+        let mut part: &[u8] = &[];
+        while left > 0 {
+            let mut out = self.take_out(left.min(GATHERED_BYTES_MAX))?;
+            let mut used = 0;
+            while left > 0 {
+                if part.is_empty() {
+                    part = parts.next().unwrap_or_default();
+                    continue;
+                }
+                let room = &mut out[used..];
+                let len = part.len().min(if self.tls.is_some() { plain_bytes_max(room.len()) } else { room.len() });
+                if len == 0 {
+                    break;
+                }
+                used += self.put(&part[..len], room)?;
+                part = &part[len..];
+                left -= len;
+            }
+            self.send_out(out, used, timeout).await?;
+        }
+        Ok(())
+    }
+
+    /// Sends `data` without copying it, between two small pieces. Over TLS it is encrypted into a buffer of our own.
+    pub(crate) async fn send_shared(
+        &mut self,
+        prefix: &[u8],
+        data: Shared,
+        suffix: &'static [u8],
+        timeout: Duration,
+    ) -> Result<(), SendError> {
+        if self.tls.is_some() {
+            return self.send_copied(&[prefix, &data, suffix], timeout).await;
+        }
+        let mut prefix = prefix;
+        if prefix.len() > OUT_BYTES {
+            self.send_copied(&[prefix], timeout).await?;
+            prefix = &[];
+        }
+        let mut sent = 0;
+        while sent < data.len() {
+            let len = (data.len() - sent).min(SEND_BYTES_MAX);
+            let piece = data.slice(sent..sent + len);
+            let is_last = sent + len == data.len();
+            if prefix.is_empty() && (suffix.is_empty() || !is_last) {
+                self.send_parts(vec![piece], timeout).await?;
+            } else {
+                let mut out = self.out.take().ok_or_else(abandoned)?;
+                out[..prefix.len()].copy_from_slice(prefix);
+                let front = Shared::from(Window::new(out, 0..prefix.len()));
+                let mut parts = vec![front.clone(), piece];
+                if is_last && !suffix.is_empty() {
+                    parts.push(Shared::from_static(suffix));
+                }
+                self.send_parts(parts, timeout).await?;
+                self.out = front.into_buf().ok().or_else(|| rt::buf::try_alloc(OUT_BYTES));
+            }
+            prefix = &[];
+            sent += len;
+        }
+        Ok(())
+    }
+
+    async fn send_parts(&self, mut parts: Vec<Shared>, timeout: Duration) -> Result<(), SendError> {
+        parts.retain(|part| !part.is_empty());
+        let len: usize = parts.iter().map(|part| part.len()).sum();
+        self.interruptible_send(self.stream.send_vectored(parts), len, timeout).await
+    }
+
+    /// Sends the first `len` bytes of a buffer that `take_out` gave, and keeps it for the next time if it is our own.
+    async fn send_out(&mut self, out: Buf, len: usize, timeout: Duration) -> Result<(), SendError> {
+        let send = async {
+            let (outcome, window) = self.stream.send_window(Window::new(out, 0..len)).await;
+            outcome.map(|()| window.into_buf())
+        };
+        let out = self.interruptible_send(send, len, timeout).await?;
+        if self.out.is_none() {
+            self.out = Some(out);
+        }
+        Ok(())
+    }
+
+    /// At the deadline the socket is shut down so that the send returns with its buffers.
+    async fn interruptible_send<T>(
+        &self,
+        operation: impl Future<Output = io::Result<T>>,
+        len: usize,
+        timeout: Duration,
+    ) -> Result<T, SendError> {
+        let (outcome, interrupted) = interruptible(operation, Instant::now() + timeout, None, || {
+            // It fails only when the connection is gone already; the send returns in either case.
+            drop(self.stream.shutdown(Shutdown::Both));
+        })
+        .await;
+        match (outcome, interrupted) {
+            (Ok(done), _) => {
+                metrics::SENT_BYTES.add(len as u64);
+                Ok(done)
+            }
+            (Err(_), Interrupted::Deadline) => Err(SendError::Timeout),
+            (Err(error), Interrupted::No | Interrupted::Stop) => Err(SendError::Io(error)),
+        }
+    }
+
+    /// Our own buffer when it is large enough; else one of the pool's, the largest that is free; else our own.
+    fn take_out(&mut self, plain_len: usize) -> io::Result<Buf> {
+        let wanted = if self.tls.is_some() { encrypted_bytes_max(plain_len) } else { plain_len };
+        let larger = if wanted > OUT_BYTES {
+            rt::buf::try_alloc(wanted).or_else(|| rt::buf::try_alloc(wanted.min(OUT_BYTES_FALLBACK)))
+        } else {
+            None
+        };
+        larger.or_else(|| self.out.take()).ok_or_else(abandoned)
+    }
+
+    /// Copies or encrypts `plain` into `out`; returns the bytes used of it.
+    fn put(&mut self, plain: &[u8], out: &mut [u8]) -> io::Result<usize> {
+        let Some(tls) = &mut self.tls else {
+            out[..plain.len()].copy_from_slice(plain);
+            return Ok(plain.len());
+        };
+        let (session, incoming) = tls.parts().ok_or_else(abandoned)?;
+        let (done_with, used) = session.encrypt(incoming, plain, out);
+        tls.discard(done_with);
+        used.map_err(tls_error)
+    }
+
+    /// Closes after everything was sent and nothing more is expected.
+    pub(crate) async fn close(mut self, timeout: Duration) {
+        self.say_goodbye(timeout).await;
+    }
+
+    /// Closes after a reply while the peer may still be sending: closed with input unread, the kernel would reset the
+    /// connection, and the reply could be lost on its way.
+    pub(crate) async fn linger(mut self, timeout: Duration) {
+        let deadline = Instant::now() + timeout;
+        self.say_goodbye(timeout).await;
+        if self.stream.shutdown(Shutdown::Write).is_err() {
+            return;
+        }
+        let mut left = LINGER_BYTES_MAX;
+        while let Some(buf) = self.out.take() {
+            let (outcome, window) = self.recv_raw(Window::from(buf), deadline, false).await;
+            match outcome {
+                Ok(len) if len > 0 && len < left => left -= len,
+                Ok(_) | Err(_) => return,
+            }
+            self.out = Some(window.into_buf());
+        }
+    }
+
+    /// Closes so that the peer sees a broken reply: no TLS goodbye, no lingering.
+    pub(crate) fn cut(self) {
+        drop(self.stream.shutdown(Shutdown::Both));
+    }
+
+    async fn say_goodbye(&mut self, timeout: Duration) {
+        if let Some(tls) = &mut self.tls {
+            tls.session.close();
+            // The peer may be gone; we are going too.
+            drop(self.flush_session(timeout).await);
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Interrupted {
+    No,
+    Deadline,
+    Stop,
+}
+
+/// Awaits `operation` to its end. When the deadline or a stop comes first, `interrupt` makes the operation return.
+async fn interruptible<T>(
+    operation: impl Future<Output = T>,
+    deadline: Instant,
+    stop: Option<&Stop>,
+    interrupt: impl Fn(),
+) -> (T, Interrupted) {
+    let mut operation = pin!(operation);
+    let mut expired = pin!(rt::time::sleep_until(deadline));
+    let mut stopped = pin!(stop.map(Stop::wait));
+    let mut interrupted = Interrupted::No;
+    poll_fn(|cx| {
+        if let Poll::Ready(done) = operation.as_mut().poll(cx) {
+            return Poll::Ready((done, interrupted));
+        }
+        if interrupted == Interrupted::No {
+            if expired.as_mut().poll(cx).is_ready() {
+                interrupted = Interrupted::Deadline;
+                interrupt();
+            } else if let Some(stopped) = stopped.as_mut().as_pin_mut()
+                && stopped.poll(cx).is_ready()
+            {
+                interrupted = Interrupted::Stop;
+                interrupt();
+            }
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+/// A future was dropped inside an operation and took a buffer along; the connection is of no more use.
+fn abandoned() -> io::Error {
+    io::Error::other("an operation on the connection was abandoned")
+}
+
+fn tls_error(error: rustls::Error) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
+}
+
+impl From<io::Error> for RecvError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl From<io::Error> for SendError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}

@@ -1,0 +1,132 @@
+//! The same connections in the simulated world: bytes arrive in random pieces, and minutes pass at once.
+
+// The client on real sockets is not needed here.
+#[allow(dead_code)]
+mod harness;
+
+use std::cell::RefCell;
+use std::io::Cursor;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use hafiz_http::{Limits, Stop};
+use harness::{Client, STREAM_BYTES, TestHandler, pattern};
+use rt::buf::{Shared, Window};
+use rt::net::{Listener, Stream};
+use rt::sim::{SimConfig, World};
+use rt::time::Instant;
+
+/// Runs `client` against a server with default limits; what it returns.
+fn simulate<T: 'static>(seed: u64, client: impl AsyncFnOnce(SocketAddr) -> T + 'static) -> T {
+    let address: SocketAddr = "127.0.0.1:9000".parse().unwrap();
+    let mut world = World::new(seed, SimConfig { net_reset: 0.0, ..SimConfig::default() });
+    world.start(1, move |_| {
+        Box::pin(async move {
+            let listener = Listener::bind(address, false).unwrap();
+            hafiz_http::listen(listener, None, Limits::default(), Rc::new(TestHandler), Rc::new(Stop::new())).await;
+        })
+    });
+    world.run_for(Duration::from_millis(1));
+    let outcome = Rc::new(RefCell::new(None));
+    let told = outcome.clone();
+    drop(world.client(async move {
+        let value = client(address).await;
+        *told.borrow_mut() = Some(value);
+    }));
+    world.run_until(|| outcome.borrow().is_some(), Duration::from_secs(3600));
+    outcome.take().expect("the client came to its end")
+}
+
+/// Everything the server sends until it closes.
+async fn read_to_end(stream: &Stream) -> Client<Cursor<Vec<u8>>> {
+    let mut received = Vec::new();
+    let mut window = Window::from(rt::buf::alloc(16 * 1024).await);
+    loop {
+        let (outcome, back) = stream.recv(window).await;
+        window = back;
+        match outcome {
+            Ok(len) if len > 0 => received.extend_from_slice(&window[..len]),
+            Ok(_) | Err(_) => return Client::new(Cursor::new(received)),
+        }
+    }
+}
+
+async fn send(stream: &Stream, bytes: impl Into<Vec<u8>>) {
+    stream.send(Shared::from(bytes.into())).await.unwrap();
+}
+
+#[test]
+fn requests_and_replies_survive_any_segmentation() {
+    for seed in 0..20 {
+        let mut replies = simulate(seed, async |address| {
+            let stream = Stream::connect(address).await.unwrap();
+            let body = pattern(30_000);
+            let mut wire = b"PUT /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 30000\r\n\r\n".to_vec();
+            wire.extend_from_slice(&body);
+            wire.extend_from_slice(b"PUT /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
+            for chunk in body.chunks(7000) {
+                wire.extend_from_slice(format!("{:x};a=b\r\n", chunk.len()).as_bytes());
+                wire.extend_from_slice(chunk);
+                wire.extend_from_slice(b"\r\n");
+            }
+            wire.extend_from_slice(b"0\r\nx: y\r\n\r\n");
+            wire.extend_from_slice(b"PUT /refuse HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nunread");
+            wire.extend_from_slice(b"GET /chunks HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+            send(&stream, wire).await;
+            read_to_end(&stream).await
+        });
+        let echoed = replies.reply("PUT");
+        assert!(echoed.body == pattern(30_000), "seed {seed}");
+        let echoed = replies.reply("PUT");
+        assert!(echoed.body == pattern(30_000) && echoed.header("echo-x") == Some("y"), "seed {seed}");
+        assert_eq!(replies.reply("PUT").status, 403, "seed {seed}");
+        assert!(replies.reply("GET").body == pattern(STREAM_BYTES), "seed {seed}");
+        assert!(replies.is_closed(), "seed {seed}");
+    }
+}
+
+/// Sends `start`, then `piece` once a second `count` times; the last status and how long the server kept up.
+fn drip(start: &'static str, piece: Vec<u8>, count: usize) -> (u16, u64) {
+    simulate(1, async move |address| {
+        let began = Instant::now();
+        let stream = Rc::new(Stream::connect(address).await.unwrap());
+        send(&stream, start).await;
+        let dripping = stream.clone();
+        let drips = rt::spawn(async move {
+            for _ in 0..count {
+                rt::time::sleep(Duration::from_secs(1)).await;
+                if dripping.send(Shared::from(piece.clone())).await.is_err() {
+                    return;
+                }
+            }
+        });
+        let mut replies = read_to_end(&stream).await;
+        let seconds = began.elapsed().as_secs();
+        drips.await;
+        (replies.try_reply("PUT").map_or(0, |reply| reply.status), seconds)
+    })
+}
+
+#[test]
+fn the_default_time_limits_are_kept() {
+    let body = "PUT /echo HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 600000\r\n\r\n";
+    let (status, seconds) = drip(body, pattern(2000), 300);
+    assert_eq!(status, 200, "slow but steady");
+    assert!((299..=303).contains(&seconds), "{seconds}");
+    let (status, seconds) = drip(body, pattern(500), 300);
+    assert_eq!(status, 408, "below the least rate");
+    assert!((30..=33).contains(&seconds), "{seconds}");
+    let (status, seconds) = drip(body, Vec::new(), 0);
+    assert_eq!(status, 408, "nothing at all");
+    assert!((30..=33).contains(&seconds), "{seconds}");
+    let (status, seconds) = drip("PUT /echo HTTP/1.1\r\nX: ", b"x".to_vec(), 100);
+    assert_eq!(status, 408, "a head that trickles");
+    assert!((10..=13).contains(&seconds), "{seconds}");
+    let (status, seconds) = drip("", Vec::new(), 0);
+    assert_eq!(status, 0, "a connection without a request");
+    assert!((10..=13).contains(&seconds), "{seconds}");
+    let (status, seconds) = drip("PUT /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n", Vec::new(), 0);
+    assert_eq!(status, 200, "then idle");
+    assert!((60..=63).contains(&seconds), "{seconds}");
+}

@@ -1,0 +1,137 @@
+//! Replies of ListObjects in both versions.
+
+use std::borrow::Cow;
+
+use types::{Etag, Timestamp};
+
+use super::{Owner, Reply};
+use crate::checksum::{self, Checksum};
+use crate::date;
+use crate::query;
+use crate::request::{ListObjects, ListObjectsV2, Page};
+use crate::token;
+use crate::xml::Writer;
+
+/// One key of a listing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedObject {
+    pub key: String,
+    pub modified: Timestamp,
+    pub etag: Etag,
+    pub size: u64,
+    pub storage_class: String,
+    pub checksum: Option<Checksum>,
+}
+
+/// One page of what is in a bucket, in byte order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Listing {
+    pub objects: Vec<ListedObject>,
+    pub common_prefixes: Vec<String>,
+    /// The last name of this page, a key or a common prefix, when there is more after it.
+    pub next: Option<String>,
+}
+
+/// Writes names as the page's encoding asks for.
+struct Names {
+    encoding_url: bool,
+}
+
+impl Names {
+    fn of<'a>(&self, name: &'a str) -> Cow<'a, str> {
+        if self.encoding_url { Cow::Owned(query::encode_listing(name)) } else { Cow::Borrowed(name) }
+    }
+}
+
+fn write_objects(listing: &Listing, owner: Option<&Owner>, names: &Names, xml: &mut Writer) {
+    for object in &listing.objects {
+        xml.open("Contents");
+        xml.text("Key", &names.of(&object.key));
+        xml.text("LastModified", &date::iso8601(object.modified.milliseconds()));
+        xml.text("ETag", &format!("\"{}\"", object.etag));
+        if let Some(checksum) = &object.checksum {
+            xml.text("ChecksumAlgorithm", checksum::wire_name(checksum.algorithm));
+            xml.text("ChecksumType", checksum.kind.wire_name());
+        }
+        xml.number("Size", object.size);
+        if let Some(owner) = owner {
+            owner.write("Owner", xml);
+        }
+        xml.text("StorageClass", &object.storage_class);
+        xml.close("Contents");
+    }
+    for prefix in &listing.common_prefixes {
+        xml.open("CommonPrefixes");
+        xml.text("Prefix", &names.of(prefix));
+        xml.close("CommonPrefixes");
+    }
+}
+
+fn write_page(page: &Page, names: &Names, xml: &mut Writer) {
+    xml.text("Prefix", &names.of(&page.prefix));
+    if let Some(delimiter) = &page.delimiter {
+        xml.text("Delimiter", &names.of(delimiter));
+    }
+    xml.number("MaxKeys", page.max_keys.into());
+    if page.encoding_url {
+        xml.text("EncodingType", "url");
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedObjects {
+    pub owner: Owner,
+    pub listing: Listing,
+}
+
+impl ListedObjects {
+    pub fn render(&self, request: &ListObjects) -> Reply {
+        let names = Names { encoding_url: request.page.encoding_url };
+        let mut xml = Writer::document();
+        xml.open_root("ListBucketResult");
+        xml.text("Name", request.bucket.name.as_str());
+        write_page(&request.page, &names, &mut xml);
+        xml.text("Marker", &names.of(&request.marker));
+        // Without a delimiter the last key is the next marker, and S3 does not say it twice.
+        if let (Some(next), Some(_)) = (&self.listing.next, &request.page.delimiter) {
+            xml.text("NextMarker", &names.of(next));
+        }
+        xml.flag("IsTruncated", self.listing.next.is_some());
+        write_objects(&self.listing, Some(&self.owner), &names, &mut xml);
+        xml.close("ListBucketResult");
+        Reply::xml(200, xml)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedObjectsV2 {
+    /// Written when the request asked for it.
+    pub owner: Owner,
+    pub listing: Listing,
+}
+
+impl ListedObjectsV2 {
+    pub fn render(&self, request: &ListObjectsV2) -> Reply {
+        let names = Names { encoding_url: request.page.encoding_url };
+        let mut xml = Writer::document();
+        xml.open_root("ListBucketResult");
+        xml.text("Name", request.bucket.name.as_str());
+        write_page(&request.page, &names, &mut xml);
+        let listing = &self.listing;
+        xml.number("KeyCount", (listing.objects.len() + listing.common_prefixes.len()) as u64);
+        if let Some((token, _)) = &request.continuation {
+            xml.text("ContinuationToken", token);
+        }
+        if let Some(start_after) = &request.start_after {
+            xml.text("StartAfter", &names.of(start_after));
+        }
+        if let Some(next) = &listing.next {
+            xml.text("NextContinuationToken", &token::encode(next));
+        }
+        xml.flag("IsTruncated", listing.next.is_some());
+        let owner = request.fetch_owner.then_some(&self.owner);
+        write_objects(listing, owner, &names, &mut xml);
+        xml.close("ListBucketResult");
+        Reply::xml(200, xml)
+    }
+}

@@ -1,0 +1,211 @@
+//! The command line: which command, which flags, which arguments. Means nothing yet; that is for the settings.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use crate::nearest::suggestion;
+use crate::settings::{Layers, Preset, SECTIONS, Setting, Shape, Source, TABLE, Typed, find};
+
+/// What the user typed, as far as the command line says it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Command {
+    Server(Flags),
+    Doctor(Flags),
+    /// Writes the generated part of docs/tuning.md: to standard output, or into the file.
+    DocsTuning(Option<String>),
+    Version,
+    Help(Topic),
+}
+
+/// Settings by name.
+pub(crate) type Flags = BTreeMap<&'static str, Typed>;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Topic {
+    All,
+    Server,
+    Doctor,
+}
+
+const COMMANDS: [&str; 5] = ["server", "doctor", "docs", "version", "help"];
+
+/// Reads the arguments after the program's name.
+///
+/// Errors: one line for the user; the exit code is 2 then.
+pub(crate) fn parse(arguments: &[String]) -> Result<Command, String> {
+    let Some((command, rest)) = arguments.split_first() else { return Ok(Command::Help(Topic::All)) };
+    let asks_for_help = rest.iter().take_while(|a| *a != "--").any(|a| a == "--help" || a == "-h");
+    match command.as_str() {
+        "server" if asks_for_help => Ok(Command::Help(Topic::Server)),
+        "server" => settings(rest).map(Command::Server),
+        "doctor" if asks_for_help => Ok(Command::Help(Topic::Doctor)),
+        "doctor" => settings(rest).map(Command::Doctor),
+        "docs" => match rest {
+            [page] if page == "tuning" => Ok(Command::DocsTuning(None)),
+            [page, file] if page == "tuning" => Ok(Command::DocsTuning(Some(file.clone()))),
+            _ => Err("write: hafiz docs tuning [FILE]".to_owned()),
+        },
+        "version" | "--version" | "-V" => Ok(Command::Version),
+        "help" | "--help" | "-h" => match rest {
+            [] => Ok(Command::Help(Topic::All)),
+            [topic, ..] => match topic.as_str() {
+                "server" => Ok(Command::Help(Topic::Server)),
+                "doctor" => Ok(Command::Help(Topic::Doctor)),
+                _ => Ok(Command::Help(Topic::All)),
+            },
+        },
+        unknown if unknown.starts_with('-') => {
+            Err(format!("{unknown} comes before the command: write hafiz server DIR... {unknown}"))
+        }
+        unknown => Err(format!("unknown command {unknown}{}; try hafiz help", suggestion(unknown, COMMANDS))),
+    }
+}
+
+/// Flags and directories, in any order; `--` ends the flags.
+fn settings(arguments: &[String]) -> Result<Flags, String> {
+    let mut flags = Flags::new();
+    let mut add = |setting: &'static Setting, place: String, word: String| -> Result<(), String> {
+        let typed = flags.entry(setting.name).or_insert_with(|| Typed {
+            words: Vec::new(),
+            source: Source::CommandLine,
+            place: place.clone(),
+        });
+        if !typed.words.is_empty() && !matches!(setting.shape, Shape::Many(_)) {
+            return Err(format!("{place} is given twice"));
+        }
+        typed.words.push(word);
+        Ok(())
+    };
+    let dirs = find("dirs").expect("the table has the directories");
+    let mut arguments = arguments.iter();
+    while let Some(argument) = arguments.next() {
+        if argument == "--" {
+            for dir in arguments.by_ref() {
+                add(dirs, "DIR".to_owned(), dir.clone())?;
+            }
+            break;
+        }
+        if !argument.starts_with('-') || argument == "-" {
+            add(dirs, "DIR".to_owned(), argument.clone())?;
+            continue;
+        }
+        let (flag, value) = match argument.split_once('=') {
+            Some((flag, value)) => (flag, Some(value.to_owned())),
+            None => (argument.as_str(), None),
+        };
+        let setting = flag.strip_prefix("--").and_then(find).filter(|setting| setting.has_flag());
+        let setting = setting.ok_or_else(|| unknown_flag(flag))?;
+        let value = match (value, setting.shape) {
+            (Some(value), _) => value,
+            (None, Shape::Switch) => "true".to_owned(),
+            (None, Shape::One(_) | Shape::Many(_)) => {
+                arguments.next().cloned().ok_or_else(|| format!("{flag} needs a value"))?
+            }
+        };
+        add(setting, flag.to_owned(), value)?;
+    }
+    Ok(flags)
+}
+
+fn unknown_flag(flag: &str) -> String {
+    let name = flag.trim_start_matches('-');
+    if let Some(setting) = find(name).filter(|setting| !setting.has_flag()) {
+        return match setting.name {
+            "dirs" => "directories are given without a flag".to_owned(),
+            name => format!(
+                "{flag} is no flag, since everyone on this machine can read the command line: use {} or --{name}-file",
+                setting.variable()
+            ),
+        };
+    }
+    let known = TABLE.iter().filter(|setting| setting.has_flag()).map(|setting| format!("--{}", setting.name));
+    let known: Vec<String> = known.collect();
+    format!("unknown flag {flag}{}", suggestion(flag, known.iter().map(String::as_str)))
+}
+
+/// Merges flags with environment and file.
+pub(crate) fn gather(flags: Flags) -> Result<Layers, String> {
+    // A variable that is no text is none of ours: every value we take is text.
+    let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+        Some((name.into_string().ok()?, value.into_string().ok()?))
+    };
+    Layers::gather(flags, std::env::vars_os().filter_map(text))
+}
+
+pub(crate) fn help(topic: Topic) -> String {
+    match topic {
+        Topic::All => "\
+Hafiz, an S3-compatible object store.
+
+  hafiz server DIR... [flags]                     serve the drives in these directories
+  hafiz doctor DIR... [flags]                     check machine and drives, change nothing
+  hafiz version
+  hafiz help [server | doctor]
+
+To try it: hafiz server ./data{1..6}
+"
+        .to_owned(),
+        Topic::Server => {
+            let mut text = "\
+hafiz server DIR... [flags]
+
+Serves the drives in these directories; forms a deployment when all of them are empty. Each setting may also be given
+as HAFIZ_NAME in the environment or as a key of the TOML file; a flag wins over the environment, which wins over the
+file.
+"
+            .to_owned();
+            add_settings(&mut text);
+            text
+        }
+        Topic::Doctor => "\
+hafiz doctor DIR... [flags]
+
+Checks kernel, io_uring, limits, file systems, free space and drive identities, and says what to do about what it finds.
+Reads only, so it may run beside the server. Takes the server's settings. Exit code 1 when something keeps the server
+from starting.
+"
+        .to_owned(),
+    }
+}
+
+fn add_settings(text: &mut String) {
+    for section in SECTIONS {
+        let settings = TABLE.iter().filter(|setting| setting.section == section);
+        writeln!(text, "\n{section}:").expect("a String takes every write");
+        for setting in settings {
+            let name = match (setting.has_flag(), setting.shape) {
+                (true, Shape::Switch) => format!("--{}", setting.name),
+                (true, Shape::One(value) | Shape::Many(value)) => format!("--{} {value}", setting.name),
+                (false, _) if setting.name == "dirs" => "DIR...".to_owned(),
+                (false, _) => setting.variable(),
+            };
+            let default = match setting.default {
+                Preset::Text(default) | Preset::Later(default) => default,
+            };
+            let doc = format!("{} [{default}]", setting.doc);
+            let lines = wrap(&doc, 90);
+            for (n, line) in lines.iter().enumerate() {
+                let name = if n == 0 { name.as_str() } else { "" };
+                writeln!(text, "  {name:<27} {line}").expect("a String takes every write");
+            }
+        }
+    }
+}
+
+/// Breaks text into lines of at most `width` characters, at spaces.
+fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut().filter(|line| line.len() + 1 + word.len() <= width) {
+            Some(line) => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            None => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests;
