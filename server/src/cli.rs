@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use crate::inspect::{self, Inspection};
 use crate::nearest::suggestion;
 use crate::settings::{Layers, Preset, SECTIONS, Setting, Shape, Source, TABLE, Typed, find};
 
@@ -11,6 +12,7 @@ use crate::settings::{Layers, Preset, SECTIONS, Setting, Shape, Source, TABLE, T
 pub(crate) enum Command {
     Server(Flags),
     Doctor(Flags),
+    Inspect(Inspection),
     /// Writes the generated part of docs/tuning.md: to standard output, or into the file.
     DocsTuning(Option<String>),
     Version,
@@ -25,9 +27,10 @@ pub(crate) enum Topic {
     All,
     Server,
     Doctor,
+    Inspect,
 }
 
-const COMMANDS: [&str; 5] = ["server", "doctor", "docs", "version", "help"];
+const COMMANDS: [&str; 6] = ["server", "doctor", "inspect", "docs", "version", "help"];
 
 /// Reads the arguments after the program's name.
 ///
@@ -40,6 +43,8 @@ pub(crate) fn parse(arguments: &[String]) -> Result<Command, String> {
         "server" => settings(rest).map(Command::Server),
         "doctor" if asks_for_help => Ok(Command::Help(Topic::Doctor)),
         "doctor" => settings(rest).map(Command::Doctor),
+        "inspect" if asks_for_help => Ok(Command::Help(Topic::Inspect)),
+        "inspect" => inspect::parse(rest).map(Command::Inspect),
         "docs" => match rest {
             [page] if page == "tuning" => Ok(Command::DocsTuning(None)),
             [page, file] if page == "tuning" => Ok(Command::DocsTuning(Some(file.clone()))),
@@ -51,6 +56,7 @@ pub(crate) fn parse(arguments: &[String]) -> Result<Command, String> {
             [topic, ..] => match topic.as_str() {
                 "server" => Ok(Command::Help(Topic::Server)),
                 "doctor" => Ok(Command::Help(Topic::Doctor)),
+                "inspect" => Ok(Command::Help(Topic::Inspect)),
                 _ => Ok(Command::Help(Topic::All)),
             },
         },
@@ -139,8 +145,9 @@ Hafiz, an S3-compatible object store.
 
   hafiz server DIR... [flags]                     serve the drives in these directories
   hafiz doctor DIR... [flags]                     check machine and drives, change nothing
+  hafiz inspect drive | volume | object ...       look at what is on the drives
   hafiz version
-  hafiz help [server | doctor]
+  hafiz help [server | doctor | inspect]
 
 To try it: hafiz server ./data{1..6}
 "
@@ -161,10 +168,15 @@ file.
 hafiz doctor DIR... [flags]
 
 Checks kernel, io_uring, limits, file systems, free space and drive identities, and says what to do about what it finds.
-Reads only, so it may run beside the server. Takes the server's settings. Exit code 1 when something keeps the server
-from starting.
+Drives are only read, so it may run beside the server; in a directory that is no drive yet it makes a file and removes
+it again. Takes the server's settings. Exit code 1 when something keeps the server from starting.
 "
         .to_owned(),
+        Topic::Inspect => format!(
+            "{}\nReads the drives without a lock and writes nothing, so it may run beside the server. Every fragment shown is\n\
+             verified. Exit code 1 when something cannot be read that should be there.\n",
+            inspect::USAGE
+        ),
     }
 }
 

@@ -1,4 +1,5 @@
-//! `hafiz doctor`: what keeps the server from starting here, or slows it down, and what to do about it. Reads only.
+//! `hafiz doctor`: what keeps the server from starting here, or slows it down, and what to do about it.
+//! Drives are only read.
 
 use std::fmt;
 use std::path::{Path, PathBuf};

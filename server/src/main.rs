@@ -10,6 +10,7 @@ mod cli;
 mod credentials;
 mod docs;
 mod doctor;
+mod inspect;
 mod machine;
 mod nearest;
 mod plan;
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
     match cli::parse(&arguments) {
         Ok(Command::Server(flags)) => with_settings(flags, serve::run),
         Ok(Command::Doctor(flags)) => with_settings(flags, |settings, _| doctor::run(settings)),
+        Ok(Command::Inspect(inspection)) => inspect::run(&inspection),
         Ok(Command::DocsTuning(None)) => show(&docs::settings_section()),
         Ok(Command::DocsTuning(Some(file))) => match docs::rewrite(file.as_ref()) {
             Ok(()) => ExitCode::SUCCESS,

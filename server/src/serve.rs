@@ -25,6 +25,8 @@ use crate::plan::{self, Plan};
 use crate::process;
 use crate::settings::Settings;
 
+/// How often the health of writes is looked at.
+const WRITES_INTERVAL: Duration = Duration::from_secs(1);
 /// How often the certificate files are looked at.
 const CERTIFICATES_INTERVAL: Duration = Duration::from_secs(10);
 /// What the canonical id of the owner is padded to: as long as those of AWS.
@@ -195,7 +197,7 @@ async fn serve(run: &Arc<Run>, summary: &store::StartSummary, stopping: &Watch<b
     let service = Service { identities: Arc::new(Snapshot::new(root)), owner };
     let address = listen_everywhere(run, &service).await?;
     run.health.set_ready(true);
-    run.health.set_writable(true);
+    drop(rt::spawn(watch_writes(run.clone())));
 
     let mut warnings = run.warnings.clone();
     if let Origin::Kept { file, readable_by_others: true } = &credentials.origin {
@@ -300,6 +302,14 @@ async fn heed_signals(run: Arc<Run>, stopping: Rc<Watch<bool>>) {
                 return;
             }
         }
+    }
+}
+
+/// Keeps the health of the cluster's endpoint true: whether commits can become durable.
+async fn watch_writes(run: Arc<Run>) {
+    while run.health.is_ready() {
+        run.health.set_writable(store::here().accepts_writes());
+        rt::time::sleep(WRITES_INTERVAL).await;
     }
 }
 

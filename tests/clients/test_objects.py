@@ -164,6 +164,14 @@ def test_a_copy_is_equal_and_independent(s3, bucket, size):
     assert refused(s3.copy_object, Bucket=bucket, Key="c", CopySource=f"{bucket}/a") == (404, "NoSuchKey")
 
 
+def test_the_source_of_a_copy_is_decoded_like_a_query(client, bucket):
+    """A plus is a space there, as on AWS: s5cmd writes it so, and rclone writes %2B for a plus."""
+    assert client.request("PUT", f"/{bucket}/a b+c", body=b"x").status == 200
+    for source in ("a+b%2Bc", "a%20b%2Bc"):
+        answer = client.request("PUT", f"/{bucket}/copy", headers={"x-amz-copy-source": f"/{bucket}/{source}"})
+        assert answer.status == 200, (source, answer)
+
+
 def test_a_copy_may_have_conditions_on_its_source(s3, bucket):
     etag = s3.put_object(Bucket=bucket, Key="a", Body=b"x")["ETag"]
     copy = {"Bucket": bucket, "Key": "b", "CopySource": f"{bucket}/a"}

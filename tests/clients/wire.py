@@ -145,7 +145,10 @@ class Client:
                 self.connection.putheader(name, value)
             if "content-length" not in headers and (body or method in ("PUT", "POST")):
                 self.connection.putheader("content-length", str(len(body)))
-            self.connection.endheaders(body or None)
+            try:
+                self.connection.endheaders(body or None)
+            except (BrokenPipeError, ConnectionResetError):
+                pass  # refused before all of it was sent: the answer may still be there
             response = self.connection.getresponse()
             answer = Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
             if response.will_close:

@@ -74,7 +74,7 @@ impl Store {
     /// Makes a bucket; visible on every shard when this returns. `BucketExists` when the name is taken.
     pub async fn create_bucket(&self, name: &BucketName, settings: Vec<u8>) -> Result<Arc<Bucket>> {
         let name = name.clone();
-        self.at_owner(PartitionId::BUCKETS, move |store| async move {
+        self.to_the_end(PartitionId::BUCKETS, move |store| async move {
             let _changing = store.changing_buckets().await;
             let partition = store.partition(PartitionId::BUCKETS)?;
             let key = keys::bucket(name.as_str());
@@ -100,7 +100,7 @@ impl Store {
     /// Replaces what the layer above keeps of a bucket.
     pub async fn put_bucket_settings(&self, name: &BucketName, settings: Vec<u8>) -> Result<()> {
         let name = name.clone();
-        self.at_owner(PartitionId::BUCKETS, move |store| async move {
+        self.to_the_end(PartitionId::BUCKETS, move |store| async move {
             let _changing = store.changing_buckets().await;
             let record = store.bucket_record(&name).await?;
             store.put_bucket_record(BucketRecord { settings, ..record }).await
@@ -111,7 +111,7 @@ impl Store {
     /// Deletes an empty bucket. Uploads in progress are not content: they end with it.
     pub async fn delete_bucket(&self, name: &BucketName) -> Result<()> {
         let name = name.clone();
-        self.at_owner(PartitionId::BUCKETS, move |store| async move {
+        self.to_the_end(PartitionId::BUCKETS, move |store| async move {
             let _changing = store.changing_buckets().await;
             let record = store.bucket_record(&name).await?;
             let id = record.id;

@@ -9,8 +9,8 @@ use rt::buf::Shared;
 use rt::sync::Permit;
 
 use crate::format::record::Body;
-use crate::space::readers::Pin;
 use crate::read::{Loaded, Memory, Plan, Reader, Step};
+use crate::space::readers::Pin;
 pub use crate::stripe::ReadError;
 
 /// Steps that are read before they are asked for.
@@ -18,13 +18,16 @@ const READ_AHEAD_STEPS: usize = 2;
 
 static BYTES: telemetry::Counter = telemetry::Counter::new("hafiz_get_bytes_total", "Bytes of bodies read.");
 
+/// What became of a step that was read; `None` when there was no memory for it.
+type Loading = Result<Option<Loaded>, ReadError>;
+
 /// A range of a body that is being read. Stays on the shard where it began.
 ///
 /// Dropping it lets reads in flight return to nobody.
 pub struct Get {
     reader: Rc<Reader>,
     plan: Plan,
-    ahead: VecDeque<(Step, JoinHandle<Result<Option<Loaded>, ReadError>>)>,
+    ahead: VecDeque<(Step, JoinHandle<Loading>)>,
     ready: VecDeque<Shared>,
     /// The memory of the windows in `ready` and of the last one handed out.
     permit: Option<Permit>,

@@ -10,9 +10,12 @@ mod data;
 mod drive;
 mod error;
 mod format;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod get;
 mod ids;
 mod index;
+pub mod inspect;
 mod list;
 mod log;
 mod multipart;
@@ -38,7 +41,9 @@ pub use list::{List, Listed, Page, Summary};
 pub use multipart::{CommitPart, Complete, ListedUpload, Part, Upload, UploadPage, Uploads};
 pub use node::{Config, OpenError};
 pub use object::{CommitPut, Receipt};
-pub use put::{Put, PutBody};
+pub use put::{Put, PutBody, Tap};
+#[cfg(feature = "sim")]
+pub use space::audit;
 #[cfg(feature = "sim")]
 pub use store::forget_all;
 pub use store::{StartError, Store, Summary as StartSummary, close, here, open};

@@ -170,7 +170,8 @@ fn first_key(bucket: BucketId, list: &List) -> Vec<u8> {
     let Some(after) = list.after.as_deref() else {
         return base;
     };
-    let after_is_prefix = list.delimiter.as_deref().and_then(|delimiter| common_prefix(after, &list.prefix, delimiter)) == Some(after);
+    let after_is_prefix =
+        list.delimiter.as_deref().and_then(|delimiter| common_prefix(after, &list.prefix, delimiter)) == Some(after);
     let start = if after_is_prefix {
         // Everything below the common prefix was shown as that prefix.
         keys::current_range(bucket, after.as_bytes()).1

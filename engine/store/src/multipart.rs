@@ -143,11 +143,13 @@ impl Store {
     pub async fn commit_part(&self, commit: CommitPart) -> Result<Timestamp> {
         let bucket = commit.bucket;
         let key = commit.key.clone();
-        self.at_key(bucket, &key, move |store, partition, key| async move {
+        self.to_the_end_at_key(bucket, &key, move |store, partition, key| async move {
             let upload_key = keys::upload(bucket, key.as_bytes(), commit.upload);
             let guard = partition.lock(&upload_key).await?;
             upload_record(&partition, bucket, &key, commit.upload, View::Decided).await?;
             let part_key = keys::part(bucket, key.as_bytes(), commit.upload, commit.number);
+            // A body can be let go when it is known where it lies.
+            partition.settle(&part_key).await;
             let previous = match partition.get(&part_key, View::Decided).await? {
                 Some(value) => Some(PartRecord::decode(&value).map_err(|_| BAD_RECORD)?),
                 None => None,
@@ -210,7 +212,7 @@ impl Store {
     pub async fn complete_upload(&self, complete: Complete) -> Result<Receipt> {
         let bucket = complete.bucket;
         let key = complete.key.clone();
-        self.at_key(bucket, &key, move |store, partition, key| async move {
+        self.to_the_end_at_key(bucket, &key, move |store, partition, key| async move {
             store.complete_upload(&partition, &key, complete).await
         })
         .await
@@ -218,7 +220,7 @@ impl Store {
 
     /// Ends an upload and frees its parts.
     pub async fn abort_upload(&self, bucket: BucketId, key: &ObjectKey, upload: UploadId) -> Result<()> {
-        self.at_key(bucket, key, move |store, partition, key| async move {
+        self.to_the_end_at_key(bucket, key, move |store, partition, key| async move {
             store.abort_upload(&partition, bucket, &key, upload).await
         })
         .await
@@ -251,7 +253,8 @@ impl ShardStore {
         // Always in this order: the upload, then the object.
         let upload_guard = partition.lock(&upload_key).await?;
         upload_record(partition, bucket, key, upload, View::Decided).await?;
-        // Parts decided before this lock was taken become durable now; none can be decided while it is held.
+        // Parts decided before this lock was taken become durable now; none can be decided while it is held, and none is
+        // moved by compaction.
         partition.drain().await;
         let (from, end) = keys::parts_range(bucket, key.as_bytes(), upload);
         let rows = scan_up_to(partition, from, &end, usize::from(PartNumber::MAX)).await?;

@@ -18,7 +18,7 @@ use flag::Flag;
 
 pub use crate::topology::OpenError;
 
-use crate::drive::{Blame, Drive, DriveSpace, Op, State, blame};
+use crate::drive::{Blame, Drive, Op, State, blame};
 use crate::error::{Error, Result};
 use crate::ids::{DeploymentId, DriveId, PartitionId, StartNumber, VolumeId};
 use crate::topology::{self, Topology, TurnQueue};
@@ -46,11 +46,14 @@ pub struct Config {
     pub log_slot_bytes: Option<u64>,
     /// Bytes of each slot of a data volume; `None` = by the room that is free.
     pub data_slot_bytes: Option<u64>,
-    /// Slices of the key space. Fixed when the deployment is formed.
+    /// Slices of the key space. Fixed when the deployment is formed; later it is not looked at.
     pub partitions: u16,
     /// Where tables lie instead of on the drives: the tree library knows no simulated files.
     #[cfg(feature = "sim")]
     pub index_root: Option<PathBuf>,
+    /// Flush every partition and reclaim space so often, instead of when it is due.
+    #[cfg(feature = "sim")]
+    pub upkeep_every: Option<Duration>,
     /// A drive that does not answer for so long, while others do, gets no new volumes until it answers again.
     pub suspect_after: Duration,
 }
@@ -69,13 +72,23 @@ impl Config {
             partitions: 64,
             #[cfg(feature = "sim")]
             index_root: None,
+            #[cfg(feature = "sim")]
+            upkeep_every: None,
             suspect_after: Duration::from_secs(1),
         }
+    }
+
+    /// Only a simulation hurries.
+    pub(crate) fn upkeep_every(&self) -> Option<Duration> {
+        #[cfg(feature = "sim")]
+        return self.upkeep_every;
+        #[cfg(not(feature = "sim"))]
+        None
     }
 }
 
 /// Process-wide state of the store.
-pub struct Node {
+pub(crate) struct Node {
     pub(crate) config: Config,
     pub(crate) deployment: DeploymentId,
     /// This run of the process.
@@ -94,8 +107,9 @@ pub struct Node {
     /// Set while the reserve is in use: bodies are refused, deletes and what makes room go on.
     full: AtomicBool,
     volumes: RwLock<HashMap<VolumeId, Arc<Volume>>>,
+    /// Volumes that were being made when the process ended: none of their first pages was ever written.
+    unborn: Mutex<Vec<VolumeId>>,
     volume_counters: Vec<AtomicU32>,
-    notices: Vec<String>,
     /// Raised to have the drives unlocked, and when they are. The locks themselves stay on shard 0.
     leaving: Arc<Flag>,
     unlocked: Arc<Flag>,
@@ -106,20 +120,15 @@ impl Node {
     /// epoch with this run's start number durable on all drives that are in. Runs on shard 0.
     ///
     /// Errors: a refusal changes nothing on any drive.
-    pub async fn open(config: Config) -> std::result::Result<Arc<Node>, OpenError> {
+    pub(crate) async fn open(config: Config) -> std::result::Result<Arc<Node>, OpenError> {
         open::open(config).await
     }
 
     /// Lets go of the drives, so that they can be opened again. Nothing may be written through this node afterwards.
-    pub async fn release(&self) {
+    pub(crate) async fn release(&self) {
         self.refuses_writes.store(true, Relaxed);
         self.leaving.raise();
         self.unlocked.raised().await;
-    }
-
-    /// What the operator should know about this start: drives that are missing, came back, or are not used.
-    pub fn notices(&self) -> &[String] {
-        &self.notices
     }
 
     pub(crate) fn instance(&self) -> u64 {
@@ -173,6 +182,14 @@ impl Node {
         read(&self.volumes).get(&id).cloned().ok_or(Error::NotFound)
     }
 
+    pub(crate) fn set_unborn(&self, unborn: Vec<VolumeId>) {
+        *lock(&self.unborn) = unborn;
+    }
+
+    pub(crate) fn take_unborn(&self) -> Vec<VolumeId> {
+        std::mem::take(&mut lock(&self.unborn))
+    }
+
     /// All volumes that are known, in no order.
     pub(crate) fn volumes(&self) -> Vec<Arc<Volume>> {
         read(&self.volumes).values().cloned().collect()
@@ -185,11 +202,6 @@ impl Node {
 
     pub(crate) fn unregister(&self, id: VolumeId) -> Option<Arc<Volume>> {
         write(&self.volumes).remove(&id)
-    }
-
-    /// Room on each drive that is used, as last asked from the file systems.
-    pub(crate) fn space(&self) -> Vec<DriveSpace> {
-        self.drives.iter().filter(|drive| drive.is_usable()).map(|drive| drive.space()).collect()
     }
 
     /// Asks the file systems again.

@@ -45,7 +45,7 @@ impl Store {
     /// the owner, at most one look into its tables, one entry in its next commit batch.
     pub async fn commit_put(&self, commit: CommitPut) -> Result<Receipt> {
         let partition = keys::partition_of(commit.bucket, commit.key.as_bytes(), self.partition_count());
-        self.at_owner(partition, move |store| async move { store.commit_put(partition, commit).await }).await
+        self.to_the_end(partition, move |store| async move { store.commit_put(partition, commit).await }).await
     }
 
     /// The current object of a key.
@@ -63,9 +63,10 @@ impl Store {
     pub async fn delete(&self, bucket: BucketId, key: &ObjectKey, condition: DeleteCondition) -> Result<bool> {
         let partition = keys::partition_of(bucket, key.as_bytes(), self.partition_count());
         let key = key.clone();
-        self.at_owner(partition, move |store| async move {
-            store.commit_delete(partition, bucket, &key, &condition).await
-        })
+        self.at_owner(
+            partition,
+            move |store| async move { store.commit_delete(partition, bucket, &key, &condition).await },
+        )
         .await
     }
 
@@ -186,7 +187,8 @@ impl ShardStore {
 }
 
 /// The current record of a key whose lock is held, if `check` lets the change go on. A refusal, and the answer that there
-/// is no object, never rest on a pending entry: that may still fail.
+/// is no object, never rest on a pending entry: that may still fail. Nor does a change that lets go of a small body: where
+/// that lies, and so what it counts for, is known when its batch is durable.
 pub(crate) async fn checked_record(
     partition: &Partition,
     index_key: &[u8],
@@ -198,11 +200,24 @@ pub(crate) async fn checked_record(
             None => None,
         };
         let checked = check(record.as_ref());
-        if (checked.is_err() || record.is_none()) && partition.is_pending(index_key) {
+        let settled = checked.is_ok() && record.as_ref().is_some_and(|record| is_placed(&record.body));
+        if !settled && partition.is_pending(index_key) {
             partition.settle(index_key).await;
             continue;
         }
         return checked.map(|()| record).map_err(Error::Precondition);
+    }
+}
+
+/// The volume of a body that waits for its batch.
+const NOWHERE: VolumeId = VolumeId(0);
+
+/// Whether all of a body has its place: false for a small one whose commit is not durable.
+fn is_placed(body: &Body) -> bool {
+    match body {
+        Body::Small { address, .. } => address.volume != NOWHERE,
+        Body::Pieces(pieces) => pieces.iter().all(is_placed),
+        Body::Empty | Body::Extents(_) => true,
     }
 }
 
@@ -230,8 +245,7 @@ impl Change {
             PutBody::Empty => (Body::Empty, Vec::new()),
             PutBody::Small { body, crc, len } => {
                 // Where it will lie is known when its batch is sealed; until then only the length counts.
-                let nowhere =
-                    Address { volume: VolumeId(0), slot_offset: SlotOffset(0), fragment_len: 0, offset: 0, len };
+                let nowhere = Address { volume: NOWHERE, slot_offset: SlotOffset(0), fragment_len: 0, offset: 0, len };
                 self.body = Some(body);
                 (Body::Small { address: nowhere, crc }, Vec::new())
             }
@@ -251,7 +265,10 @@ impl Change {
     pub(crate) fn release(&mut self, body: &Body) {
         match body {
             Body::Empty => {}
-            Body::Small { address, .. } => self.live.push((address.volume, -i64::from(address.len))),
+            Body::Small { address, .. } => {
+                assert!(address.volume != NOWHERE, "a body is let go after it has got its place");
+                self.live.push((address.volume, -i64::from(address.len)));
+            }
             Body::Extents(extents) => {
                 for extent in extents {
                     self.remove(keys::extent(extent.volume, extent.at));

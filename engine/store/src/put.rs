@@ -14,7 +14,7 @@ use rt::sync::Permit;
 use crate::data::{Coverage, Extent, Extents, Placed, Run, Stored, Writer};
 use crate::error::{Error, Result};
 use crate::log::SmallBody;
-use crate::stripe::Fill;
+use crate::stripe::{Fill, payloads};
 use crate::volume::Hold;
 
 /// Stripes of one body that are being written while the next one is received.
@@ -57,12 +57,17 @@ impl PutBody {
     }
 }
 
+/// Sees the bytes of a body, piece by piece and in order, in the buffers that they are stored from. What keeps a piece
+/// keeps its buffer from the pool.
+pub type Tap = Rc<dyn Fn(Shared)>;
+
 /// A body that is being received. Stays on the shard where it began.
 pub struct Put {
     writer: Rc<Writer>,
     expected: Option<u64>,
     received: u64,
     state: State,
+    tap: Option<Tap>,
 }
 
 enum State {
@@ -87,6 +92,7 @@ struct Large {
     coverage: Coverage,
     extents: Extents,
     holds: Vec<Hold>,
+    tap: Option<Tap>,
 }
 
 struct Filling {
@@ -98,12 +104,22 @@ struct Filling {
 impl Put {
     /// A body of `expected` bytes; without a length it may take one more copy of its last stripe.
     pub(crate) fn new(writer: Rc<Writer>, expected: Option<u64>) -> Put {
-        Put { writer, expected, received: 0, state: State::New }
+        Put { writer, expected, received: 0, state: State::New, tap: None }
     }
 
     /// A body of `len` bytes that goes to a data volume, however small it is.
     pub(crate) fn large(writer: Rc<Writer>, len: u64) -> Put {
-        Put { writer, expected: Some(len), received: 0, state: State::Large(Box::default()) }
+        Put { writer, expected: Some(len), received: 0, state: State::Large(Box::default()), tap: None }
+    }
+
+    /// `tap` sees each stripe's bytes when it is full, the last ones and a small body within `finish`. To be called
+    /// before the first bytes.
+    pub fn tap(&mut self, tap: Tap) {
+        assert!(self.received == 0, "a tap sees all bytes");
+        if let State::Large(large) = &mut self.state {
+            large.tap = Some(tap.clone());
+        }
+        self.tap = Some(tap);
     }
 
     /// Bytes received so far.
@@ -182,6 +198,9 @@ impl Put {
                 let buffer = buffer.ok_or(Error::Incomplete)?;
                 let body = Shared::from(Window::new(buffer, 0..len));
                 let crc = codec::checksum::crc32c(&body);
+                if let Some(tap) = &self.tap {
+                    tap(body.clone());
+                }
                 Ok(PutBody::Small { body: SmallBody::from(body), crc, len: len as u32 })
             }
             State::Large(large) => {
@@ -204,14 +223,14 @@ impl Put {
             let buffer = buffer.map_err(|_| Error::Unavailable("a small body is larger than any buffer"))?;
             State::Small(Small { buffer: Some(buffer), limit, len: 0 })
         } else {
-            State::Large(Box::default())
+            State::Large(Box::new(Large { tap: self.tap.clone(), ..Large::default() }))
         };
         Ok(())
     }
 
     /// Moves a body of unknown length that is no longer small into its first stripe.
     async fn outgrow(&mut self) -> Result<()> {
-        let mut large = Box::<Large>::default();
+        let mut large = Box::new(Large { tap: self.tap.clone(), ..Large::default() });
         if let State::Small(Small { buffer, len, .. }) = std::mem::replace(&mut self.state, State::New) {
             let buffer = buffer.ok_or(Error::Incomplete)?;
             let mut done = 0;
@@ -264,9 +283,13 @@ impl Large {
     async fn start_write(&mut self, writer: &Rc<Writer>, filling: Filling) -> Result<()> {
         let Filling { placed, fill, permit } = filling;
         self.extents.push(placed.volume(), placed.at, placed.layout);
+        let (layout, fragments) = (fill.layout(), writer.seal(&placed, fill).await?);
+        if let Some(tap) = &self.tap {
+            payloads(layout, &fragments).for_each(|payload| tap(payload));
+        }
         let writer = writer.clone();
         self.writing.push_back(rt::spawn(async move {
-            let stored = writer.store(&placed, fill).await;
+            let stored = writer.store(&placed, fragments).await;
             drop(permit);
             stored
         }));

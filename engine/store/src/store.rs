@@ -11,6 +11,7 @@ use std::future::Future;
 use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rt::ShardId;
 use rt::sync::{Permit, Semaphore};
@@ -18,6 +19,7 @@ use types::{BucketId, ObjectKey};
 
 use crate::bucket::BucketTable;
 use crate::data::Writer;
+use crate::drive::{Op, is_full};
 use crate::error::{Error, Result};
 use crate::format::batch::{Ckpt, Entry};
 use crate::format::record::{Body, Record};
@@ -26,12 +28,11 @@ use crate::ids::{Geometry, PartitionId};
 use crate::index::{Absent, Caches, TreeError, keys};
 use crate::log::{Log, Opening};
 use crate::node::{Config, Node, OpenError};
-use crate::drive::Op;
-use crate::partition::{FlushError, Options, Partition, Partitions};
+use crate::partition::{FlushError, Options, Partition, Partitions, Upkeep};
 use crate::put::Put;
 use crate::read::Reader;
 use crate::recovery;
-use crate::space::{self, readers::Readers};
+use crate::space::{self, readers::Readers, reserve};
 
 /// Entries that recovery hands to another shard in one message.
 const REPLAY_CHUNK: usize = 4_096;
@@ -70,7 +71,10 @@ pub struct Summary {
 pub enum StartError {
     Node(OpenError),
     /// The index of a partition cannot be opened.
-    Index { partition: PartitionId, what: String },
+    Index {
+        partition: PartitionId,
+        what: String,
+    },
     Store(Error),
 }
 
@@ -114,7 +118,10 @@ pub fn forget_all() {
 pub async fn open(config: Config) -> std::result::Result<Summary, StartError> {
     assert!(rt::this_shard() == ShardId(0), "shard 0 opens the store");
     let node = Node::open(config).await.map_err(StartError::Node)?;
-    node.scan_volumes().await?;
+    // A drive that fails while it is looked at is taken out: then the others are looked at again.
+    if node.scan_volumes().await.is_err() {
+        node.scan_volumes().await?;
+    }
     let absent = if node.topology().tables_count() { Absent::Refuse } else { Absent::Create };
     let mut ckpts = HashMap::new();
     let budget = Budget::of(&node.config);
@@ -263,14 +270,37 @@ async fn recover(node: &Arc<Node>, ckpts: &HashMap<PartitionId, Ckpt>) -> Result
     Ok(recovered)
 }
 
-/// Counts what kept a flush from its copies against the drives that did.
-fn index_failed(node: &Node, error: &FlushError) {
+/// Counts what kept a flush from its copies against the drives that did. Room for tables is taken from the reserve.
+fn index_failed(node: &Arc<Node>, error: &FlushError) {
+    let is_full = |error: &TreeError| matches!(error, TreeError::Io(error) if is_full(error));
+    let full = match error {
+        FlushError::Index(error) => is_full(error),
+        FlushError::Copies(copies) => copies.iter().any(|copy| is_full(&copy.error)),
+    };
+    if full {
+        let node = node.clone();
+        drop(rt::spawn(async move { reserve::release(&node).await }));
+    }
     let FlushError::Copies(copies) = error else { return };
     for copy in copies {
         let drive = node.drives().iter().find(|drive| copy.dir.starts_with(&drive.dir));
         if let (Some(drive), TreeError::Io(error)) = (drive, &copy.error) {
             node.note_io_error(drive, error, Op::Write);
         }
+    }
+}
+
+impl Upkeep for ShardStore {
+    fn copies(&self, partition: PartitionId) -> Vec<std::path::PathBuf> {
+        self.index_copies(partition)
+    }
+
+    fn failed(&self, _partition: PartitionId, error: &FlushError) {
+        index_failed(&self.node, error);
+    }
+
+    fn eager(&self) -> Option<Duration> {
+        self.node.config.upkeep_every()
     }
 }
 
@@ -305,6 +335,11 @@ impl Store {
         self.shard.read(&record.body, range)
     }
 
+    /// Whether commits can become durable: enough drives are left. Being full is another matter.
+    pub fn accepts_writes(&self) -> bool {
+        !self.shard.node.refuses_writes()
+    }
+
     pub(crate) fn shard(&self) -> &ShardStore {
         &self.shard
     }
@@ -325,6 +360,38 @@ impl Store {
         R: Send + 'static,
     {
         self.shard.at_owner(partition, f).await
+    }
+
+    /// Runs `f` on the shard that owns `partition`, to its end even if the caller goes away: for changes of several steps,
+    /// and for those that keep a volume from being removed until they are durable.
+    pub(crate) async fn to_the_end<F, Fut, R>(&self, partition: PartitionId, f: F) -> Result<R>
+    where
+        F: FnOnce(Rc<ShardStore>) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<R>> + 'static,
+        R: Send + 'static,
+    {
+        if owner(partition) == rt::this_shard() {
+            // A message to another shard is a task there anyway.
+            rt::spawn(f(self.shard.clone())).await
+        } else {
+            self.shard.at_owner(partition, f).await
+        }
+    }
+
+    /// Runs `f` where `key` is decided, to its end.
+    pub(crate) async fn to_the_end_at_key<F, Fut, R>(&self, bucket: BucketId, key: &ObjectKey, f: F) -> Result<R>
+    where
+        F: FnOnce(Rc<ShardStore>, Rc<Partition>, ObjectKey) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<R>> + 'static,
+        R: Send + 'static,
+    {
+        let id = keys::partition_of(bucket, key.as_bytes(), self.partition_count());
+        let key = key.clone();
+        let at = move |store: Rc<ShardStore>| async move {
+            let partition = store.partition(id)?;
+            f(store, partition, key).await
+        };
+        self.to_the_end(id, at).await
     }
 
     /// Runs `f` where `key` is decided.
@@ -360,10 +427,6 @@ impl ShardStore {
 
     pub(crate) fn partitions(&self) -> &Rc<Partitions> {
         &self.partitions
-    }
-
-    pub(crate) fn reader(&self) -> &Rc<Reader> {
-        &self.reader
     }
 
     pub(crate) fn readers(&self) -> &Rc<Readers> {
@@ -428,7 +491,7 @@ impl ShardStore {
         self.partitions.begin(log.position());
         for id in damaged {
             if let Some(partition) = self.partitions.get(*id) {
-                partition.close("acknowledged commits of this partition cannot be read");
+                partition.set_damaged();
             }
         }
         let opened = self.log.set(log);
@@ -439,14 +502,7 @@ impl ShardStore {
     /// Starts what runs beside the requests.
     fn resume(&self) {
         let store = local();
-        let on_failure = Rc::new(move |id, error: &FlushError| {
-            index_failed(&store.node, error);
-            // A drive that was taken out holds no copy any more: others take its place.
-            if let Some(partition) = store.partitions.get(id) {
-                partition.set_copies(store.index_copies(id));
-            }
-        });
-        drop(rt::spawn(self.partitions.clone().run_flusher(on_failure)));
+        drop(rt::spawn(self.partitions.clone().run_flusher(store)));
         drop(rt::spawn(space::run(local())));
         for partition in self.partitions.all() {
             let store = local();

@@ -108,6 +108,24 @@ async fn read(store: &Store, bucket: types::BucketId, name: &str) -> Result<Vec<
 const SIZES: [usize; 9] = [0, 1, 4096, 32 << 10, (32 << 10) + 1, 1 << 20, (1 << 20) + 1, 3_333_333, 9 << 20];
 
 #[test]
+fn a_deployment_keeps_the_number_of_partitions_that_it_was_formed_with() {
+    let root = root();
+    with_store(config(root.path(), 2), 1, |store| async move {
+        let bucket = store.create_bucket(&bucket_name("bucket"), Vec::new()).await.expect("created").id;
+        for n in 0..20 {
+            put(&store, bucket, &format!("k{n}"), &pattern(n, 100)).await.expect("put");
+        }
+    });
+    let asked = Config { partitions: 16, ..config(root.path(), 2) };
+    with_store(asked, 1, |store| async move {
+        let bucket = store.bucket(&bucket_name("bucket")).expect("the bucket is still there").id;
+        for n in 0..20 {
+            assert_eq!(read(&store, bucket, &format!("k{n}")).await, Ok(pattern(n, 100)));
+        }
+    });
+}
+
+#[test]
 fn what_was_put_is_read_back_on_any_number_of_drives_and_after_a_reopen() {
     for (drives, shards) in [(1, 1), (2, 1), (4, 2), (6, 2)] {
         let root = root();

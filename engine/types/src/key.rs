@@ -32,6 +32,12 @@ impl ObjectKey {
     }
 }
 
+impl From<ObjectKey> for String {
+    fn from(key: ObjectKey) -> String {
+        key.0.into()
+    }
+}
+
 impl fmt::Debug for ObjectKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?}", &*self.0)

@@ -43,6 +43,10 @@ impl Health {
         self.is_ready.store(is_ready, Relaxed);
     }
 
+    pub fn is_ready(&self) -> bool {
+        self.is_ready.load(Relaxed)
+    }
+
     /// Enough drives for writes answer, or no longer.
     pub fn set_writable(&self, is_writable: bool) {
         self.is_writable.store(is_writable, Relaxed);

@@ -65,7 +65,7 @@ macro_rules! metrics {
 
 macro_rules! by_operation {
     ($($name:ident)*) => {
-        /// Operations that are not implemented share their metrics, as do requests that never became one.
+        /// Operations that are not implemented, or read what cannot be set, share their metrics, as do requests that never became one.
         fn of(operation: Option<Operation>) -> &'static OperationMetrics {
             match operation {
                 $(Some(Operation::$name) => metrics!(stringify!($name)),)*
@@ -77,7 +77,7 @@ macro_rules! by_operation {
 }
 
 by_operation! {
-    ListBuckets CreateBucket HeadBucket DeleteBucket GetBucketLocation ListObjects ListObjectsV2
+    ListBuckets CreateBucket HeadBucket DeleteBucket GetBucketLocation ListObjects ListObjectsV2 ListObjectVersions
     PutObject GetObject HeadObject DeleteObject DeleteObjects CopyObject GetObjectAttributes
     CreateMultipartUpload UploadPart UploadPartCopy CompleteMultipartUpload AbortMultipartUpload ListParts
     ListMultipartUploads

@@ -210,8 +210,7 @@ impl Handler for S3Front {
             | ProtocolError::Version
             | ProtocolError::Host
             | ProtocolError::ContentLength
-            | ProtocolError::TransferEncoding
-            | ProtocolError::Expectation => Code::BadRequest,
+            | ProtocolError::TransferEncoding => Code::BadRequest,
         };
         let id = RequestId::new();
         let body = Error::with(code, error.to_string()).document("", id.as_str(), &self.config.host_id);

@@ -28,8 +28,6 @@ pub enum ProtocolError {
     TransferEncoding,
     /// A transfer coding other than `chunked`.
     TransferCoding,
-    /// Expect asks for something other than `100-continue`.
-    Expectation,
     HeaderTimeout,
     /// Too many connections, or no buffer to serve this one with.
     Busy,
@@ -50,7 +48,6 @@ impl ProtocolError {
             | Self::TransferEncoding => 400,
             Self::HeaderTimeout => 408,
             Self::TargetTooLong => 414,
-            Self::Expectation => 417,
             Self::HeadTooLarge | Self::TooManyHeaders => 431,
             Self::NoReply => 500,
             Self::TransferCoding => 501,
@@ -75,7 +72,6 @@ impl fmt::Display for ProtocolError {
             Self::ContentLength => "malformed, repeated or contradicting Content-Length",
             Self::TransferEncoding => "malformed Transfer-Encoding",
             Self::TransferCoding => "unsupported transfer coding",
-            Self::Expectation => "unsupported expectation",
             Self::HeaderTimeout => "request head took too long",
             Self::Busy => "server is busy",
             Self::NoReply => "request was not answered",

@@ -326,6 +326,11 @@ impl<'c> Exchange<'c> {
         };
         let date = date::cached(rt::time::wall_clock() / 1_000_000_000);
         response::render(self.pending, response, framing, connection, &date).map_err(|_| ReplyError::Header)?;
+        // Clients that wait for it take a final status in its place for the end of the connection (botocore sends nothing
+        // more), even when there was no body to wait with.
+        if self.keep_alive && std::mem::take(&mut self.continue_due) {
+            self.pending.splice(0..0, CONTINUE.iter().copied());
+        }
         self.reply = reply;
         Ok(())
     }

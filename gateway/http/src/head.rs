@@ -188,7 +188,7 @@ pub fn parse_complete(buf: &[u8]) -> Result<Head<'_>, ProtocolError> {
     check_host(fields, version, authority)?;
     let framing = parse_framing(fields, version)?;
     let keep_alive = parse_keep_alive(fields, version);
-    let expects_continue = parse_expect(fields, version)?;
+    let expects_continue = parse_expect(fields, version);
     Ok(Head { method, target, authority, version, framing, keep_alive, expects_continue, headers, header_count })
 }
 
@@ -301,16 +301,9 @@ fn parse_keep_alive(headers: &[Header<'_>], version: Version) -> bool {
     keep_alive || version == Version::Http11
 }
 
-fn parse_expect(headers: &[Header<'_>], version: Version) -> Result<bool, ProtocolError> {
-    let mut expects = false;
-    for value in values(headers, "expect") {
-        if !value.eq_ignore_ascii_case(b"100-continue") {
-            return Err(ProtocolError::Expectation);
-        }
-        expects = true;
-    }
-    // RFC 9110 section 10.1.1: an expectation of an HTTP/1.0 client is ignored.
-    Ok(expects && version == Version::Http11)
+fn parse_expect(headers: &[Header<'_>], version: Version) -> bool {
+    // RFC 9110 section 10.1.1: an expectation of an HTTP/1.0 client is ignored; others than this one may be, and are.
+    version == Version::Http11 && values(headers, "expect").any(|value| value.eq_ignore_ascii_case(b"100-continue"))
 }
 
 fn values<'h, 'b>(headers: &'h [Header<'b>], name: &'static str) -> impl Iterator<Item = &'b [u8]> + 'h {

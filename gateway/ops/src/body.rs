@@ -44,14 +44,25 @@ pub(crate) trait Payload {
 
 /// A body that is in the store's hands and not yet part of any object.
 pub(crate) struct Received {
-    pub(crate) put: store::Put,
-    pub(crate) md5: [u8; 16],
+    put: store::Put,
+    md5: Digest,
+}
+
+enum Digest {
+    Known([u8; 16]),
+    Computed(Md5),
 }
 
 impl Received {
-    /// Waits until the body is durable (a small one becomes so with its commit).
-    pub(crate) async fn finish(self) -> Result<PutBody, Error> {
-        self.put.finish().await.map_err(refuse)
+    /// Waits until the body is durable (a small one becomes so with its commit), and for its MD5.
+    pub(crate) async fn finish(self) -> Result<(PutBody, [u8; 16]), Error> {
+        // In this order: while the drives write, others' bytes come together with these to be hashed.
+        let body = self.put.finish().await.map_err(refuse)?;
+        let md5 = match self.md5 {
+            Digest::Known(md5) => md5,
+            Digest::Computed(md5) => md5.finish().await,
+        };
+        Ok((body, md5))
     }
 }
 
@@ -63,25 +74,24 @@ pub(crate) async fn pump(
     known_md5: Option<[u8; 16]>,
 ) -> Result<Received, Error> {
     let mut put = ops.store.put(Some(len));
-    let mut md5 = known_md5.is_none().then(|| Md5::new(&ops.lanes));
+    let md5 = match known_md5 {
+        Some(md5) => Digest::Known(md5),
+        None => {
+            let md5 = Md5::new(&ops.lanes);
+            put.tap(md5.tap());
+            Digest::Computed(md5)
+        }
+    };
     let mut left = len;
     while left > 0 {
         let window = put.room().await.map_err(refuse)?;
-        let (count, mut window) = payload.fill(window).await?;
+        let (count, window) = payload.fill(window).await?;
         if count == 0 {
             return Err(incomplete(len, len - left));
-        }
-        if let Some(md5) = &mut md5 {
-            window = md5.update(window, count).await;
         }
         put.fill(window, count).await.map_err(refuse)?;
         left = left.checked_sub(count as u64).ok_or_else(|| incomplete(len, len - left + count as u64))?;
     }
-    let md5 = match (known_md5, md5) {
-        (Some(known), _) => known,
-        (None, Some(md5)) => md5.finish(),
-        (None, None) => unreachable!("an MD5 that is not known is computed"),
-    };
     Ok(Received { put, md5 })
 }
 
@@ -111,10 +121,10 @@ pub(crate) async fn receive<S: Source>(
 ) -> Result<Uploaded, Error> {
     let mut upload = Upload::new(plan, wanted, incoming)?;
     let received = pump(ops, plan.length, &mut upload, None).await?;
-    // Nothing unproved is waited for, let alone committed.
-    let md5 = received.md5;
-    let (kept, told) = upload.finish(&md5).await?;
-    let body = received.finish().await?;
+    upload.read_rest().await?;
+    let (body, md5) = received.finish().await?;
+    // What is not what it was said to be is durable now, and nothing will ever refer to it.
+    let (kept, told) = upload.finish(&md5)?;
     Ok(Uploaded { body, md5, kept, told })
 }
 
@@ -145,8 +155,8 @@ impl<'s, S: Source> Upload<'s, S> {
         Ok(Upload { source, check: BodyCheck::new(plan, rule, Some(wanted)), second, left: plan.length, scratch })
     }
 
-    /// Reads what follows the payload and decides; the checksums to keep and to tell.
-    async fn finish(mut self, md5: &[u8; 16]) -> Result<(Checksum, Checksum), Error> {
+    /// Reads what follows the payload.
+    async fn read_rest(&mut self) -> Result<(), Error> {
         while self.source.remaining() != Some(0) {
             // Without framing nothing may follow.
             let scratch = self.scratch.take().ok_or(Code::IncompleteBody)?;
@@ -157,6 +167,11 @@ impl<'s, S: Source> Upload<'s, S> {
             self.check.advance(&mut scratch[..count])?;
             self.scratch = Some(scratch);
         }
+        Ok(())
+    }
+
+    /// Decides, after the rest was read; the checksums to keep and to tell.
+    fn finish(self, md5: &[u8; 16]) -> Result<(Checksum, Checksum), Error> {
         let told = self.check.finish(md5)?.ok_or_else(|| senseless("an upload without a checksum"))?;
         let kept = match self.second {
             Some((algorithm, hasher)) => Checksum::full(algorithm, hasher.finish()),

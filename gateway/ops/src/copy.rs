@@ -125,8 +125,7 @@ async fn write(ops: &Ops, found: &Found<'_>, range: Range<u64>, algorithm: Algor
     let len = range.end - range.start;
     let mut payload = Copied::new(ops, (found.bucket, &found.source.key), record.clone(), range, compute);
     let received = pump(ops, len, &mut payload, known_md5).await?;
-    let md5 = received.md5;
-    let body = received.finish().await?;
+    let (body, md5) = received.finish().await?;
     let checksum = payload.finish().or(known_checksum).ok_or_else(|| senseless("a copy without a checksum"))?;
     Ok(Written { body, md5, checksum })
 }

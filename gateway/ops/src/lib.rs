@@ -25,6 +25,7 @@ mod object;
 mod put;
 mod refusal;
 mod settings;
+mod unset;
 
 use std::rc::Rc;
 
@@ -38,9 +39,10 @@ pub use complete::complete_multipart_upload;
 pub use copy::{copy_object, upload_part_copy};
 pub use delete::{delete_object, delete_objects};
 pub use get::{Outgoing, Reading, get_object, head_object};
-pub use list::{list_objects, list_objects_v2};
+pub use list::{list_object_versions, list_objects, list_objects_v2};
 pub use multipart::{abort_multipart_upload, create_multipart_upload, list_multipart_uploads, list_parts, upload_part};
 pub use put::put_object;
+pub use unset::read_unset;
 
 use md5::Lanes;
 

@@ -1,9 +1,11 @@
-//! ListObjects in both versions.
+//! ListObjects in both versions, and ListObjectVersions.
+
+use std::borrow::Cow;
 
 use s3::Error;
-use s3::metadata::storage_class_of;
-use s3::reply::{ListedObject, ListedObjects, ListedObjectsV2, Listing};
-use s3::request::{BucketRef, ListObjects, ListObjectsV2, Page};
+use s3::metadata::{STORAGE_CLASS_DEFAULT, storage_class_of};
+use s3::reply::{ListedObject, ListedObjects, ListedObjectsV2, ListedVersions, Listing};
+use s3::request::{BucketRef, ListObjectVersions, ListObjects, ListObjectsV2, Page};
 use store::{List, Listed};
 
 use crate::Ops;
@@ -24,6 +26,15 @@ pub async fn list_objects_v2(ops: &Ops, request: &Authorized<ListObjectsV2>) -> 
     Ok(ListedObjectsV2 { owner: ops.site.owner.clone(), listing })
 }
 
+/// ListObjectVersions of a bucket without versioning: what a listing shows.
+pub async fn list_object_versions(
+    ops: &Ops,
+    request: &Authorized<ListObjectVersions>,
+) -> Result<ListedVersions, Error> {
+    let listing = listing(ops, &request.bucket, &request.page, request.after()).await?;
+    Ok(ListedVersions { owner: ops.site.owner.clone(), listing })
+}
+
 async fn listing(ops: &Ops, wanted: &BucketRef, page: &Page, after: &str) -> Result<Listing, Error> {
     let bucket = bucket(ops, wanted)?;
     let list = List {
@@ -37,12 +48,15 @@ async fn listing(ops: &Ops, wanted: &BucketRef, page: &Page, after: &str) -> Res
     for entry in found.entries {
         match entry {
             Listed::Object(summary) => listing.objects.push(ListedObject {
-                key: summary.key.as_str().to_owned(),
+                storage_class: match storage_class_of(&summary.attributes) {
+                    STORAGE_CLASS_DEFAULT => Cow::Borrowed(STORAGE_CLASS_DEFAULT),
+                    other => Cow::Owned(other.to_owned()),
+                },
+                checksum: checksum_of(&summary.attributes),
+                key: summary.key.into(),
                 modified: summary.modified,
                 etag: summary.etag,
                 size: summary.size,
-                storage_class: storage_class_of(&summary.attributes).to_owned(),
-                checksum: checksum_of(&summary.attributes),
             }),
             Listed::Prefix(prefix) => listing.common_prefixes.push(prefix),
         }

@@ -1,101 +1,200 @@
 //! The MD5s of all bodies of a shard, hashed side by side.
 //!
-//! One stream of MD5 is bound by its own chain of additions; a vector register holds many. Uploads hand in their next
-//! bytes with the buffer they lie in; a task gathers what other tasks hand in while they are ready, then hashes all at
-//! once. An upload that is alone on its shard is hashed on the spot: it would wait for company in vain.
+//! One stream of MD5 is bound by its own chain of additions; a vector register holds many. So bytes wait for company:
+//! those of a large body lie in the store's buffers, on their way to the drives, and their digest is needed only when
+//! they are durable. They are hashed when enough streams have come together, or all there are; when a digest is asked for
+//! (all others are hashed along); when too many bytes wait; or after a while.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::time::Duration;
 
 use codec::md5::{State, update_many};
-use rt::buf::Window;
-use rt::sync::{Sender, oneshot};
+use rt::buf::Shared;
+use rt::sync::Event;
+use store::Tap;
 
-/// Streams hashed in one pass: what the widest kernel takes. With 256 KiB each it holds the shard for under a
-/// millisecond.
+/// Streams hashed in one pass: what the widest kernel takes.
 const BATCH_MAX: usize = 32;
-/// Fewer bytes are hashed on the spot: the detour through another task would cost more.
-const GATHERED_BYTES_MIN: usize = 2 * 1024;
+/// Streams that fill one register of the widest kernel: more company makes a pass hardly cheaper.
+const COMPANY: usize = 16;
+/// Bytes of each stream hashed in one pass: it holds the shard for well under a millisecond.
+const PASS_BYTES_MAX: usize = 128 << 10;
+/// Of the shard's buffers, what may wait here: bytes that were written and not hashed keep theirs.
+const WAITING_SHARE: usize = 4;
+/// How long bytes wait for company: a few writes of a slow drive, and never for long what others need the buffers for.
+const WAIT_MAX: Duration = Duration::from_millis(50);
 
 static BATCHES: telemetry::Histogram =
     telemetry::Histogram::plain("hafiz_md5_batch_streams", "Streams hashed side by side in one pass.");
 
-/// The streams of one shard. At most one job per upload waits here, and uploads are bounded by admission.
+/// The streams of one shard. What waits is bounded by `WAITING_SHARE`, the streams by admission.
 #[derive(Default)]
 pub(crate) struct Lanes {
-    waiting: RefCell<VecDeque<Job>>,
-    is_gathering: Cell<bool>,
+    /// Streams with bytes that wait, the oldest first. Some may be given up.
+    waiting: RefCell<VecDeque<Rc<Stream>>>,
+    waiting_bytes: Cell<usize>,
+    /// Streams whose digest is asked for now.
+    urgent: Cell<usize>,
+    /// Bytes that lie here for longer than `WAIT_MAX`: everything is hashed.
+    overdue: Cell<bool>,
+    has_timer: Cell<bool>,
+    is_hashing: Cell<bool>,
     streams: Cell<usize>,
 }
 
-struct Job {
-    state: State,
-    window: Window,
-    len: usize,
-    done: Sender<(State, Window)>,
+struct Stream {
+    state: Cell<State>,
+    pieces: RefCell<VecDeque<Shared>>,
+    /// Notified when no bytes wait any more.
+    drained: Event,
 }
 
 /// One body's MD5.
 pub(crate) struct Md5 {
     lanes: Rc<Lanes>,
-    state: State,
+    stream: Rc<Stream>,
 }
 
 impl Md5 {
     pub(crate) fn new(lanes: &Rc<Lanes>) -> Md5 {
         lanes.streams.set(lanes.streams.get() + 1);
-        Md5 { lanes: lanes.clone(), state: State::new() }
+        let stream = Stream { state: Cell::new(State::new()), pieces: RefCell::default(), drained: Event::new() };
+        Md5 { lanes: lanes.clone(), stream: Rc::new(stream) }
     }
 
-    /// Hashes the first `len` bytes of `window` and gives it back. The larger the window, the fuller the lanes.
-    pub(crate) async fn update(&mut self, window: Window, len: usize) -> Window {
-        if len < GATHERED_BYTES_MIN || self.lanes.streams.get() == 1 {
-            self.state.update(&window[..len]);
-            return window;
-        }
-        let (done, hashed) = oneshot();
-        self.lanes.waiting.borrow_mut().push_back(Job { state: self.state, window, len, done });
-        if !self.lanes.is_gathering.replace(true) {
-            // A new task stands behind all that are ready now: those are the ones to gather.
-            drop(rt::spawn(gather(self.lanes.clone())));
-        }
-        let (state, window) = hashed.await.expect("every job that waits is hashed");
-        self.state = state;
-        window
+    /// Hands over bytes, in order; they are hashed by and by.
+    pub(crate) fn tap(&self) -> Tap {
+        let (lanes, stream) = (self.lanes.clone(), self.stream.clone());
+        Rc::new(move |piece| lanes.push(&stream, piece))
     }
 
-    pub(crate) fn finish(&self) -> [u8; 16] {
-        self.state.finish()
+    /// The digest of all bytes that were handed over.
+    pub(crate) async fn finish(self) -> [u8; 16] {
+        if self.lanes.streams.get() == 1 {
+            // Nobody to wait for, and no task to go through.
+            while !self.stream.pieces.borrow().is_empty() {
+                self.lanes.pass();
+                rt::yield_now().await;
+            }
+        } else if !self.stream.pieces.borrow().is_empty() {
+            self.lanes.urgent.set(self.lanes.urgent.get() + 1);
+            let _urgent = Urgent(&self.lanes);
+            self.lanes.hash_if_due();
+            self.stream.drained.wait_for(|| self.stream.pieces.borrow().is_empty().then_some(())).await;
+        }
+        self.stream.state.get().finish()
     }
 }
 
 impl Drop for Md5 {
     fn drop(&mut self) {
         self.lanes.streams.set(self.lanes.streams.get() - 1);
+        // Given up in the middle: what waits need not be hashed.
+        for piece in self.stream.pieces.take() {
+            self.lanes.waiting_bytes.set(self.lanes.waiting_bytes.get() - piece.len());
+        }
     }
 }
 
-async fn gather(lanes: Rc<Lanes>) {
-    loop {
-        let mut batch: Vec<Job> = {
-            let mut waiting = lanes.waiting.borrow_mut();
-            let count = waiting.len().min(BATCH_MAX);
-            waiting.drain(..count).collect()
+/// Somebody waits for a digest, for as long as this lives.
+struct Urgent<'l>(&'l Lanes);
+
+impl Drop for Urgent<'_> {
+    fn drop(&mut self) {
+        self.0.urgent.set(self.0.urgent.get() - 1);
+    }
+}
+
+impl Lanes {
+    fn push(self: &Rc<Lanes>, stream: &Rc<Stream>, piece: Shared) {
+        self.waiting_bytes.set(self.waiting_bytes.get() + piece.len());
+        let was_drained = {
+            let mut pieces = stream.pieces.borrow_mut();
+            pieces.push_back(piece);
+            pieces.len() == 1
         };
+        // A stream that is in a pass now is put back by it.
+        let mut waiting = self.waiting.borrow_mut();
+        if was_drained && !waiting.iter().any(|other| Rc::ptr_eq(other, stream)) {
+            waiting.push_back(stream.clone());
+        }
+        drop(waiting);
+        if !self.hash_if_due() && !self.has_timer.replace(true) {
+            let lanes = self.clone();
+            drop(rt::spawn(async move {
+                rt::time::sleep(WAIT_MAX).await;
+                lanes.has_timer.set(false);
+                lanes.overdue.set(!lanes.waiting.borrow().is_empty());
+                lanes.hash_if_due();
+            }));
+        }
+    }
+
+    fn is_due(&self) -> bool {
+        let company = self.waiting.borrow().len();
+        company > 0
+            && (self.urgent.get() > 0
+                || self.overdue.get()
+                || company >= COMPANY.min(self.streams.get())
+                || self.waiting_bytes.get() >= rt::buf::stats().arena_bytes / WAITING_SHARE)
+    }
+
+    /// Whether bytes are being hashed, or will be as soon as the tasks that are ready have run.
+    fn hash_if_due(self: &Rc<Lanes>) -> bool {
+        if !self.is_hashing.get() && self.is_due() {
+            self.is_hashing.set(true);
+            let lanes = self.clone();
+            drop(rt::spawn(async move {
+                while lanes.is_due() {
+                    lanes.pass();
+                    rt::yield_now().await;
+                }
+                lanes.overdue.set(false);
+                lanes.is_hashing.set(false);
+            }));
+        }
+        self.is_hashing.get()
+    }
+
+    /// Hashes the next bytes of the streams that wait, as many as fit side by side.
+    fn pass(&self) {
+        let mut batch: Vec<(Rc<Stream>, State, Shared)> = Vec::with_capacity(BATCH_MAX);
+        let mut waiting = self.waiting.borrow_mut();
+        while batch.len() < BATCH_MAX
+            && let Some(stream) = waiting.pop_front()
+        {
+            let Some(piece) = stream.pieces.borrow_mut().front_mut().map(|front| {
+                let piece = front.slice(0..front.len().min(PASS_BYTES_MAX));
+                *front = front.slice(piece.len()..front.len());
+                piece
+            }) else {
+                continue;
+            };
+            self.waiting_bytes.set(self.waiting_bytes.get() - piece.len());
+            let state = stream.state.get();
+            batch.push((stream, state, piece));
+        }
         if batch.is_empty() {
-            lanes.is_gathering.set(false);
             return;
         }
         BATCHES.observe(batch.len() as u64);
         let mut jobs: Vec<(&mut State, &[u8])> =
-            batch.iter_mut().map(|job| (&mut job.state, &job.window[..job.len])).collect();
+            batch.iter_mut().map(|(_, state, piece)| (state, &piece[..])).collect();
         update_many(&mut jobs);
-        for job in batch {
-            // An upload that was given up meanwhile has no use for its digest.
-            drop(job.done.send((job.state, job.window)));
+        for (stream, state, _) in batch {
+            stream.state.set(state);
+            let mut pieces = stream.pieces.borrow_mut();
+            if pieces.front().is_some_and(|front| front.is_empty()) {
+                pieces.pop_front();
+            }
+            if pieces.is_empty() {
+                stream.drained.notify();
+            } else {
+                waiting.push_back(stream.clone());
+            }
         }
-        rt::yield_now().await;
     }
 }
 
@@ -103,33 +202,86 @@ async fn gather(lanes: Rc<Lanes>) {
 mod tests {
     use super::*;
 
+    fn on_a_shard(test: impl AsyncFn() + Send + Sync + Copy + 'static) {
+        rt::run(rt::Config::new(1), move |_| Box::pin(async move { test().await })).expect("a shard starts");
+    }
+
+    fn piece(seed: usize, len: usize) -> Shared {
+        Shared::from((0..len).map(|at| (at * 31 + seed * 7) as u8).collect::<Vec<u8>>())
+    }
+
     #[test]
     fn streams_hashed_side_by_side_have_the_digests_they_have_alone() {
-        let main = |_| -> rt::LocalFuture {
-            Box::pin(async {
-                let lanes = Rc::new(Lanes::default());
-                let streams = (0..40u8).map(|i| {
-                    let lanes = lanes.clone();
-                    rt::spawn(async move {
-                        let mut md5 = Md5::new(&lanes);
-                        let mut alone = State::new();
-                        for round in 0..3 {
-                            let len = 1_000 + 700 * usize::from(i) + round;
-                            let mut window = Window::from(rt::buf::alloc(64 << 10).await);
-                            window[..len].fill(i ^ round as u8);
-                            alone.update(&window[..len]);
-                            drop(md5.update(window, len).await);
-                        }
-                        (md5.finish(), alone.finish())
-                    })
-                });
-                for stream in streams.collect::<Vec<_>>() {
-                    let (together, alone) = stream.await;
-                    assert_eq!(together, alone);
-                }
-                assert_eq!(lanes.streams.get(), 0);
-            })
-        };
-        rt::run(rt::Config::new(1), main).expect("a shard starts");
+        on_a_shard(async || {
+            let lanes = Rc::new(Lanes::default());
+            let streams = (0..40).map(|stream| {
+                let lanes = lanes.clone();
+                rt::spawn(async move {
+                    let md5 = Md5::new(&lanes);
+                    let tap = md5.tap();
+                    let mut alone = State::new();
+                    for round in 0..3 {
+                        let piece = piece(stream + round, 1_000 + 9_000 * stream + round);
+                        alone.update(&piece);
+                        tap(piece);
+                        rt::yield_now().await;
+                    }
+                    (md5.finish().await, alone.finish())
+                })
+            });
+            for stream in streams.collect::<Vec<_>>() {
+                let (together, alone) = stream.await;
+                assert_eq!(together, alone);
+            }
+            assert_eq!((lanes.streams.get(), lanes.waiting_bytes.get(), lanes.urgent.get()), (0, 0, 0));
+        });
+    }
+
+    #[test]
+    fn bytes_wait_for_company_until_a_digest_is_asked_for_and_are_then_hashed_along() {
+        on_a_shard(async || {
+            let lanes = Rc::new(Lanes::default());
+            let streams: Vec<Md5> = (0..3).map(|_| Md5::new(&lanes)).collect();
+            let _to_come = Md5::new(&lanes);
+            for (seed, md5) in streams.iter().enumerate() {
+                md5.tap()(piece(seed, 5_000));
+            }
+            assert_eq!(lanes.waiting_bytes.get(), 15_000);
+            assert!(!lanes.is_hashing.get());
+            let mut streams = streams.into_iter();
+            let first = streams.next().expect("three were made").finish().await;
+            let mut alone = State::new();
+            alone.update(&piece(0, 5_000));
+            assert_eq!(first, alone.finish());
+            assert_eq!(lanes.waiting_bytes.get(), 0, "the others were hashed along");
+        });
+    }
+
+    #[test]
+    fn a_stream_that_is_given_up_leaves_nothing_behind() {
+        on_a_shard(async || {
+            let lanes = Rc::new(Lanes::default());
+            let (kept, given_up) = (Md5::new(&lanes), Md5::new(&lanes));
+            let to_come = Md5::new(&lanes);
+            kept.tap()(piece(1, 300_000));
+            given_up.tap()(piece(2, 300_000));
+            drop((given_up, to_come));
+            assert_eq!(lanes.waiting_bytes.get(), 300_000);
+            let mut alone = State::new();
+            alone.update(&piece(1, 300_000));
+            assert_eq!(kept.finish().await, alone.finish());
+            assert_eq!((lanes.streams.get(), lanes.waiting_bytes.get()), (0, 0));
+        });
+    }
+
+    #[test]
+    fn nobody_waits_for_company_that_does_not_come() {
+        on_a_shard(async || {
+            let lanes = Rc::new(Lanes::default());
+            let (one, _other) = (Md5::new(&lanes), Md5::new(&lanes));
+            one.tap()(piece(1, 5_000));
+            one.stream.drained.wait_for(|| one.stream.pieces.borrow().is_empty().then_some(())).await;
+            assert_eq!(lanes.waiting_bytes.get(), 0);
+        });
     }
 }

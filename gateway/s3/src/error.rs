@@ -73,6 +73,16 @@ codes! {
     MethodNotAllowed "MethodNotAllowed" 405 "The specified method is not allowed against this resource.";
     MissingContentLength "MissingContentLength" 411 "You must provide the Content-Length HTTP header.";
     MissingRequestBody "MissingRequestBodyError" 400 "Request Body is empty";
+    NoSuchBucketPolicy "NoSuchBucketPolicy" 404 "The bucket policy does not exist";
+    NoSuchConfiguration "NoSuchConfiguration" 404 "The specified configuration does not exist.";
+    NoSuchCors "NoSuchCORSConfiguration" 404 "The CORS configuration does not exist";
+    NoSuchEncryption "ServerSideEncryptionConfigurationNotFoundError" 404 "The server side encryption configuration was not found";
+    NoSuchLifecycle "NoSuchLifecycleConfiguration" 404 "The lifecycle configuration does not exist";
+    NoSuchObjectLock "ObjectLockConfigurationNotFoundError" 404 "Object Lock configuration does not exist for this bucket";
+    NoSuchPublicAccessBlock "NoSuchPublicAccessBlockConfiguration" 404 "The public access block configuration was not found";
+    NoSuchReplication "ReplicationConfigurationNotFoundError" 404 "The replication configuration was not found";
+    NoSuchTagSet "NoSuchTagSet" 404 "The TagSet does not exist";
+    NoSuchWebsite "NoSuchWebsiteConfiguration" 404 "The specified bucket does not have a website configuration";
     NoSuchBucket "NoSuchBucket" 404 "The specified bucket does not exist";
     NoSuchKey "NoSuchKey" 404 "The specified key does not exist.";
     NoSuchUpload "NoSuchUpload" 404 "The specified upload does not exist. The upload ID may be invalid, or the upload may have been aborted or completed.";

@@ -106,17 +106,13 @@ pub fn encode_into(out: &mut String, bytes: &[u8], keep_slash: bool) {
 /// Encodes a key for a listing with `encoding-type=url`: as S3 does, `/` is kept and a blank becomes `+`.
 pub fn encode_listing(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 16);
-    for (index, piece) in text.split(' ').enumerate() {
+    for (index, piece) in text.split('*').enumerate() {
+        // S3 leaves the asterisk as it is, as form encoding does.
         if index > 0 {
-            out.push('+');
+            out.push('*');
         }
-        for (index, piece) in piece.split('*').enumerate() {
-            // S3 leaves the asterisk as it is, as form encoding does.
-            if index > 0 {
-                out.push('*');
-            }
-            encode_into(&mut out, piece.as_bytes(), true);
-        }
+        // A blank is %20 and not the + of S3: those who decode forms read both, those who decode paths only this.
+        encode_into(&mut out, piece.as_bytes(), true);
     }
     out
 }
@@ -149,7 +145,7 @@ mod tests {
     #[test]
     fn listing_keys_are_encoded_as_s3_encodes_them() {
         let check = |key, expect| assert_eq!(encode_listing(key), expect);
-        check("a b/c+d", "a+b/c%2Bd");
+        check("a b/c+d", "a%20b/c%2Bd");
         check("a%\n*~\u{e9}", "a%25%0A*~%C3%A9");
     }
 }

@@ -7,6 +7,8 @@ mod headers;
 mod list;
 mod multipart;
 mod object;
+mod unset;
+mod versions;
 
 pub use bucket::{Deleted, DeletedEntry, ListedBucket, ListedBuckets, Location, Owner};
 pub use headers::Headers;
@@ -17,6 +19,8 @@ pub use object::{
     Copied, DeletedObject, ObjectFacts, ObjectPart, ObjectPartsPage, ReadObject, SelectedAttributes, StoredObject,
     StoredPart,
 };
+pub use unset::render_unset;
+pub use versions::ListedVersions;
 
 use crate::error::{Code, Error};
 use crate::xml::Writer;

@@ -221,7 +221,7 @@ pub(crate) const TABLE: &[Setting] = &[
         shape: Shape::One("N"),
         default: Preset::Text("64"),
         doc: "Slices of the key space, dealt out to the shards: the most shards that can share the work. Fixed when the \
-              deployment is formed; to be given at each start if it is not the default.",
+              deployment is formed; what is set later is not heeded.",
         set: |settings, words| {
             settings.partitions = number(one(words)?, 1, 1024)? as u16;
             Ok(())

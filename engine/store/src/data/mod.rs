@@ -9,6 +9,5 @@ mod sim_tests;
 #[cfg(test)]
 mod tests;
 
-pub use extent::Extent;
-pub(crate) use extent::{Extents, StripeRange};
+pub(crate) use extent::{Extent, Extents, StripeRange};
 pub(crate) use writer::{Coverage, Placed, Run, Stored, Writer, buffer_budget, stripe_memory};

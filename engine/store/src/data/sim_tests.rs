@@ -81,7 +81,7 @@ fn a_failed_flush_loses_what_was_written_since_the_last_good_one_for_ever() {
             }
             let lost = flusher.mark();
             flusher.cover(lost).await;
-            let slot = (0..3).find(|slot| volume.drive(*slot).dir == PathBuf::from("/d1")).expect("it has a slot");
+            let slot = (0..3).find(|slot| volume.drive(*slot).dir.ends_with("d1")).expect("it has a slot");
             assert_eq!(flusher.lost(safe), 0);
             assert_eq!(flusher.lost(lost), 1 << slot);
             told.set(0);

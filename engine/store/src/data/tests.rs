@@ -1,5 +1,6 @@
 //! Bodies on real files: in by `Put`, out by `Get`.
 
+use std::cell::RefCell;
 use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -114,6 +115,23 @@ fn a_known_length_takes_one_run_and_no_more_pages_than_it_needs() {
             panic!("this is not small");
         };
         assert_eq!(last[0].at, next);
+    });
+}
+
+#[test]
+fn a_tap_sees_every_byte_once_and_in_order() {
+    on_drives(6, |node| async move {
+        let writer = Writer::new(node);
+        for (expected, len) in [(true, 10), (true, 5 * MIB + 1), (false, 10), (false, 3 * MIB + 70_000), (true, MIB)] {
+            let content = bytes(4, len);
+            let mut put = Put::new(writer.clone(), expected.then_some(len as u64));
+            let seen = Rc::new(RefCell::new(Vec::new()));
+            let sink = seen.clone();
+            put.tap(Rc::new(move |piece| sink.borrow_mut().extend_from_slice(&piece)));
+            put.write(&content).await.expect("there is room");
+            put.finish().await.expect("there is room");
+            assert!(*seen.borrow() == content, "{len}");
+        }
     });
 }
 

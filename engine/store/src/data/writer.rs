@@ -13,14 +13,14 @@ use crate::error::{Error, Result};
 use crate::format::volume::Class;
 use crate::ids::{Geometry, PAGE_BYTES, SlotOffset, VolumeId};
 use crate::node::Node;
-use crate::stripe::{self, Fill, Layout, Stamp};
+use crate::stripe::{self, Fill, Fragment, Layout, Stamp};
 use crate::volume::Volume;
 
 /// Of the buffers that are spare in a shard's pool, what the stripes of bodies that come in may take, in percent.
 const BUFFER_SHARE_PERCENT: usize = 40;
 
 /// Attempts at a run when volumes turn out too small or fail at once.
-const RESERVE_ATTEMPTS: usize = 3;
+const RESERVE_ATTEMPTS: usize = 3 + Geometry::PARITY_MAX as usize;
 
 static FRAGMENTS_MISSED: telemetry::Counter = telemetry::Counter::new(
     "hafiz_data_fragments_missed_total",
@@ -133,13 +133,18 @@ impl Writer {
         Ok(())
     }
 
-    /// Writes a full stripe to its place. The stripe is not durable yet: see `Coverage`.
-    ///
-    /// Errors: more fragments failed than parity makes good.
-    pub(crate) async fn store(&self, placed: &Placed, fill: Fill) -> Result<Stored> {
+    /// Makes a full stripe ready for its place.
+    pub(crate) async fn seal(&self, placed: &Placed, fill: Fill) -> Result<Vec<Fragment>> {
         let (stream, volume) = (&placed.stream, &placed.stream.volume);
         let sequence = stream.stripes.replace(stream.stripes.get() + 1);
-        let fragments = fill.seal(volume.code(), Stamp::new(volume, placed.at, sequence, 0)).await?;
+        fill.seal(volume.code(), Stamp::new(volume, placed.at, sequence, 0)).await
+    }
+
+    /// Writes a sealed stripe to its place. The stripe is not durable yet: see `Coverage`.
+    ///
+    /// Errors: more fragments failed than parity makes good.
+    pub(crate) async fn store(&self, placed: &Placed, fragments: Vec<Fragment>) -> Result<Stored> {
+        let (stream, volume) = (&placed.stream, &placed.stream.volume);
         let written = stripe::write(volume, placed.at, fragments, rt::file::Sync::None).await;
         let missing = written.missing_slots();
         if missing != 0 {
@@ -257,10 +262,13 @@ pub(crate) struct Stored {
     missing: u32,
 }
 
+/// Of each set of missing slots the last mark.
+type Marks = Vec<(Mark, u32)>;
+
 /// What a body needs to be durable: for each volume, marks and missing slots of its stripes.
 #[derive(Default)]
 pub(crate) struct Coverage {
-    streams: Vec<(Rc<Stream>, Vec<(Mark, u32)>)>,
+    streams: Vec<(Rc<Stream>, Marks)>,
 }
 
 impl Coverage {

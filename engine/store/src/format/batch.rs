@@ -73,7 +73,7 @@ pub(crate) struct UsageDelta {
 
 /// A body that travels in a batch: slices that are copied once, into the fragments.
 #[derive(Clone, Default)]
-pub(crate) struct SmallBody {
+pub struct SmallBody {
     pieces: Vec<Piece>,
     len: usize,
 }
@@ -378,6 +378,18 @@ pub(crate) fn encode_head(entries: &mut [Entry], sequence: u64, place: Place) ->
     let crc = head_crc(&head);
     head[CRC_AT..BATCH_HEADER_LEN].copy_from_slice(&crc.to_le_bytes());
     head
+}
+
+/// Makes `bytes` a batch head with a right checksum, whatever its entries are; whether there is room for one.
+#[cfg(feature = "fuzz")]
+pub(crate) fn set_checksum(bytes: &mut [u8]) -> bool {
+    let Some(entries_len) = bytes.len().checked_sub(BATCH_HEADER_LEN) else { return false };
+    bytes[..8].copy_from_slice(&MAGIC);
+    bytes[8..10].copy_from_slice(&VERSION.to_le_bytes());
+    bytes[16..20].copy_from_slice(&(entries_len as u32).to_le_bytes());
+    let crc = head_crc(bytes);
+    bytes[CRC_AT..BATCH_HEADER_LEN].copy_from_slice(&crc.to_le_bytes());
+    true
 }
 
 fn head_crc(head: &[u8]) -> u32 {

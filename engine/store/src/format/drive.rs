@@ -8,8 +8,6 @@ use crate::ids::{DeploymentId, DriveId, PAGE_BYTES};
 
 /// Bytes of one copy.
 pub(crate) const COPY_BYTES: usize = PAGE_BYTES;
-/// Bytes of the file.
-pub(crate) const FILE_BYTES: usize = 2 * COPY_BYTES;
 
 const MAGIC: &[u8; 8] = b"HAFIZDRV";
 const VERSION: u16 = 1;

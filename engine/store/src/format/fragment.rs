@@ -22,8 +22,6 @@ use crate::ids::{Geometry, PAGE_BYTES, SlotOffset, VolumeId};
 pub(crate) const BLOCK_BYTES: usize = 16 * 1024;
 /// Largest F: bounds what a header makes its reader allocate.
 pub(crate) const FRAGMENT_LEN_MAX: u32 = 8 << 20;
-/// Longest header.
-pub(crate) const HEADER_LEN_MAX: usize = Header::len(FRAGMENT_LEN_MAX);
 
 const MAGIC: &[u8; 4] = b"HZFR";
 const VERSION: u8 = 1;
@@ -265,6 +263,24 @@ pub(crate) const fn fragment_pages(fragment_len: u32) -> u32 {
 /// Pages that must be written or read of a fragment that uses `used` of its F.
 pub(crate) const fn used_pages(fragment_len: u32, used: u32) -> u32 {
     (Header::len(fragment_len) + used as usize).div_ceil(PAGE_BYTES) as u32
+}
+
+/// Makes `bytes` begin like a header with a right checksum, whatever its fields are; whether there is room for one.
+#[cfg(feature = "fuzz")]
+pub(crate) fn set_checksum(bytes: &mut [u8], secret: u32) -> bool {
+    if bytes.len() < FIXED_LEN {
+        return false;
+    }
+    bytes[..5].copy_from_slice(&[MAGIC[0], MAGIC[1], MAGIC[2], MAGIC[3], VERSION]);
+    let blocks = u32::from_le_bytes([bytes[12], bytes[13], bytes[14], bytes[15]]) as usize;
+    if blocks > block_count(FRAGMENT_LEN_MAX) {
+        return false;
+    }
+    let len = (FIXED_LEN + 4 * blocks).next_multiple_of(ALIGNMENT);
+    let Some(head) = bytes.get_mut(..len) else { return false };
+    let crc = header_crc(head, secret);
+    head[CRC_AT..FIXED_LEN].copy_from_slice(&crc.to_le_bytes());
+    true
 }
 
 fn header_crc(head: &[u8], secret: u32) -> u32 {

@@ -69,16 +69,6 @@ impl Body {
         }
     }
 
-    /// The bytes that this body keeps alive, per volume; a volume may be named more than once.
-    pub(crate) fn live(&self) -> Vec<(VolumeId, u64)> {
-        match self {
-            Body::Empty => Vec::new(),
-            Body::Small { address, .. } => vec![(address.volume, u64::from(address.len))],
-            Body::Extents(extents) => extents.iter().map(|extent| (extent.volume, extent.len)).collect(),
-            Body::Pieces(pieces) => pieces.iter().flat_map(Body::live).collect(),
-        }
-    }
-
     fn kind(&self) -> u8 {
         match self {
             Body::Empty => EMPTY,

@@ -21,7 +21,7 @@ const _: () = assert!(super::ENVELOPE_LEN + FIXED_LEN + WIDTH_MAX * DRIVE_LEN + 
 
 /// What a volume's stripes are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Class {
+pub enum Class {
     /// Commit batches.
     Log,
     /// Pieces of large objects.

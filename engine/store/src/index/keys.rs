@@ -69,7 +69,7 @@ pub(crate) fn parse_current(key: &[u8]) -> Option<(BucketId, &[u8])> {
     (*tag == CURRENT).then_some((BucketId(u64::from_be_bytes(*bucket)), rest))
 }
 
-#[cfg_attr(not(test), expect(dead_code, reason = "written when buckets have versions"))]
+#[cfg_attr(not(any(test, feature = "fuzz")), expect(dead_code, reason = "written when buckets have versions"))]
 pub(crate) fn version(bucket: BucketId, key: &[u8], lsn: Lsn) -> Vec<u8> {
     let mut out = versions_of(bucket, key);
     out.extend((!lsn.0).to_be_bytes());
@@ -89,7 +89,7 @@ pub(crate) fn versions_range(bucket: BucketId, prefix: &[u8]) -> (Vec<u8>, Vec<u
     escaped_range(VERSIONS, bucket, prefix)
 }
 
-#[cfg_attr(not(test), expect(dead_code, reason = "written when buckets have versions"))]
+#[cfg_attr(not(any(test, feature = "fuzz")), expect(dead_code, reason = "written when buckets have versions"))]
 pub(crate) fn parse_version(key: &[u8]) -> Option<(BucketId, Vec<u8>, Lsn)> {
     let (bucket, key, rest) = parse_escaped(VERSIONS, key)?;
     let lsn = rest.try_into().ok().map(u64::from_be_bytes)?;
@@ -183,18 +183,14 @@ pub(crate) fn extent(volume: VolumeId, at: SlotOffset) -> Vec<u8> {
     with_volume(EXTENT, volume, at)
 }
 
-/// All extents of a volume.
-pub(crate) fn extents_of(volume: VolumeId) -> (Vec<u8>, Vec<u8>) {
-    volume_range(EXTENT, volume)
-}
-
 pub(crate) fn dead(volume: VolumeId, at: SlotOffset) -> Vec<u8> {
     with_volume(DEAD, volume, at)
 }
 
-/// All dead ranges of a volume.
-pub(crate) fn dead_of(volume: VolumeId) -> (Vec<u8>, Vec<u8>) {
-    volume_range(DEAD, volume)
+/// All extents of the partition.
+#[cfg(feature = "sim")]
+pub(crate) fn all_extents() -> (Vec<u8>, Vec<u8>) {
+    (vec![EXTENT], vec![EXTENT + 1])
 }
 
 /// All dead ranges of the partition.
@@ -312,13 +308,6 @@ fn with_volume(tag: u8, volume: VolumeId, at: SlotOffset) -> Vec<u8> {
     out.extend(volume.0.to_be_bytes());
     out.extend(at.0.to_be_bytes());
     out
-}
-
-fn volume_range(tag: u8, volume: VolumeId) -> (Vec<u8>, Vec<u8>) {
-    let mut from = vec![tag];
-    from.extend(volume.0.to_be_bytes());
-    let to = after_prefix(&from).expect("the tag is not 0xff");
-    (from, to)
 }
 
 fn escaped_range(tag: u8, bucket: BucketId, prefix: &[u8]) -> (Vec<u8>, Vec<u8>) {

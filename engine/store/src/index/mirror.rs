@@ -16,7 +16,7 @@ use crate::format;
 
 /// Names the version in use: 8 bytes little-endian, then its checksum.
 pub(super) const CURRENT: &str = "current";
-const TABLES: &str = "tables";
+pub(super) const TABLES: &str = "tables";
 /// Which tables of a copy are whole, with their checksums: an id alone does not name a content, since a copy that became
 /// the active one counts on by itself.
 const COPIED: &str = "hafiz.tables";
@@ -47,7 +47,8 @@ impl Snapshot {
     pub(super) fn take(source: &Path, tables: &[TableFile]) -> io::Result<Snapshot> {
         let dir = beside(source);
         remove_dir_if_there(&dir)?;
-        fs::create_dir_all(dir.join(TABLES))?;
+        fs::create_dir(&dir)?;
+        fs::create_dir(dir.join(TABLES))?;
         let current = fs::read(source.join(CURRENT))?;
         let id =
             current.first_chunk().ok_or_else(|| io::Error::new(ErrorKind::InvalidData, "short version pointer"))?;
@@ -184,11 +185,13 @@ fn replace(dir: &Path, name: &str, content: &[u8]) -> io::Result<()> {
     sync_dir(dir)
 }
 
-fn create_durably(dir: &Path) -> io::Result<()> {
+/// Makes one level only: what should hold it was made with the drive. When that is gone the drive is, and a directory made
+/// in its place would pass for a copy.
+pub(super) fn create_durably(dir: &Path) -> io::Result<()> {
     if dir.is_dir() {
         return Ok(());
     }
-    fs::create_dir_all(dir)?;
+    fs::create_dir(dir)?;
     dir.parent().map_or(Ok(()), sync_dir)
 }
 

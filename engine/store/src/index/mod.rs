@@ -5,6 +5,7 @@
 //! given up for the freshest mirror that holds everything the memtables no longer have.
 
 pub(crate) mod keys;
+mod look;
 mod mirror;
 pub(crate) mod scan;
 mod tree;
@@ -18,6 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::format::batch::{Ckpt, Position};
 use crate::format::{Invalid, Reader};
 use crate::ids::Lsn;
+pub(crate) use look::{Looked, look, version};
 use scan::{Page, Scan, Upper};
 #[cfg(test)]
 pub(crate) use tree::Stats as TreeStats;
@@ -204,10 +206,13 @@ impl Index {
     }
 
     /// From now on these are the copies; the next flush fills the new ones. A copy that left is used until then. Never
-    /// blocks.
-    pub(crate) fn set_copies(&self, copies: Vec<PathBuf>) {
+    /// blocks. Answers whether they are others than before.
+    pub(crate) fn set_copies(&self, copies: Vec<PathBuf>) -> bool {
         assert!(!copies.is_empty(), "a partition has a copy");
-        *lock(&self.copies) = copies;
+        let mut current = lock(&self.copies);
+        let changed = *current != copies;
+        *current = copies;
+        changed
     }
 
     /// A copy in use that is no longer one of the copies is left for the first of them, now that they are equal.
@@ -334,7 +339,7 @@ fn read_ckpt(tree: &Tree) -> Result<Ckpt, TreeError> {
 }
 
 /// `version: u8, has position: u8, zero: 6, lsn: u64, position: 20 if it has one`.
-fn encode_ckpt(ckpt: Ckpt) -> Vec<u8> {
+pub(crate) fn encode_ckpt(ckpt: Ckpt) -> Vec<u8> {
     let mut out = vec![CKPT_VERSION, u8::from(ckpt.position.is_some()), 0, 0, 0, 0, 0, 0];
     out.extend(ckpt.lsn.0.to_le_bytes());
     if let Some(position) = ckpt.position {
@@ -343,7 +348,7 @@ fn encode_ckpt(ckpt: Ckpt) -> Vec<u8> {
     out
 }
 
-fn decode_ckpt(bytes: &[u8]) -> Result<Ckpt, Invalid> {
+pub(crate) fn decode_ckpt(bytes: &[u8]) -> Result<Ckpt, Invalid> {
     let mut input = Reader::new(bytes);
     let [version, has_position, 0, 0, 0, 0, 0, 0] = input.array()? else {
         return Err(Invalid::Field("reserved"));

@@ -6,6 +6,9 @@ use crate::ids::{SlotOffset, VolumeId};
 
 type Model = BTreeMap<Bytes, Option<Bytes>>;
 
+/// Drives that a rig has.
+const COPIES_MAX: usize = 6;
+
 struct Rig {
     root: tempfile::TempDir,
     caches: Arc<Caches>,
@@ -13,7 +16,12 @@ struct Rig {
 
 impl Rig {
     fn new() -> Rig {
-        Rig { root: tempfile::tempdir().expect("directory"), caches: Caches::new(1 << 20, 64) }
+        let rig = Rig { root: tempfile::tempdir().expect("directory"), caches: Caches::new(1 << 20, 64) };
+        for copy in 0..COPIES_MAX {
+            let drive = rig.dir(copy);
+            fs::create_dir_all(drive.parent().expect("below its drive")).expect("the drive is formed");
+        }
+        rig
     }
 
     fn dir(&self, copy: usize) -> PathBuf {
@@ -253,4 +261,18 @@ fn no_copy_is_made_where_one_must_be_and_none_beside_a_damaged_one() {
         }
     }
     assert!(matches!(rig.try_open(&[0, 1], Absent::Create), Err(OpenError::Failed(failed)) if failed.len() == 1));
+}
+
+#[test]
+fn a_drive_that_has_vanished_is_a_failed_copy_and_nothing_is_made_in_its_place() {
+    let rig = Rig::new();
+    let (index, _) = rig.open(&[0, 1]);
+    flush(&index, &[("a", "1")], 1);
+    let drive = rig.dir(1).parent().and_then(Path::parent).expect("below its drive").to_path_buf();
+    fs::rename(&drive, drive.with_file_name("away")).expect("renames");
+    let failed = try_flush(&index, &[("b", "2")], 2).expect("the other copy is flushed");
+    assert_eq!(failed.iter().map(|copy| copy.dir.clone()).collect::<Vec<_>>(), [rig.dir(1)]);
+    assert!(!drive.exists());
+    assert!(Tree::open(&rig.dir(1), &rig.caches).is_err());
+    assert!(!drive.exists());
 }

@@ -20,7 +20,7 @@ use lsm_tree::{
     ValueType,
 };
 
-use super::keys;
+use super::{keys, mirror};
 
 /// Keys and values: cheap to clone, up to 20 bytes without allocation. A value read from a tree may keep its whole block
 /// in memory: copy what is kept for long.
@@ -124,6 +124,8 @@ impl Tree {
     /// Opens the tree in `dir`, or makes an empty one. Removes files that its manifest does not name.
     pub(crate) fn open(dir: &Path, caches: &Caches) -> Result<Tree, TreeError> {
         contain(|| {
+            // The engine would make all that is missing above it as well.
+            mirror::create_durably(dir)?;
             let config = Config::new(dir, SequenceNumberCounter::default(), SequenceNumberCounter::default())
                 .use_cache(caches.blocks.clone())
                 .use_descriptor_table(Some(caches.descriptors.clone()))

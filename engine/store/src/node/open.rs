@@ -65,8 +65,14 @@ fn refuse_same_directory(looked: &[Looked]) -> Result<(), OpenError> {
 }
 
 /// Makes the new epoch count and puts the node together.
-async fn start(config: Config, looked: Vec<Looked>, mut chosen: Chosen) -> Result<Arc<Node>, OpenError> {
+async fn start(mut config: Config, looked: Vec<Looked>, mut chosen: Chosen) -> Result<Arc<Node>, OpenError> {
     let drives = make_drives(&looked, &chosen);
+    // Where a key lies follows from their number: what the deployment was formed with counts.
+    let partitions = chosen.topology.partition_count();
+    if partitions != config.partitions {
+        telemetry::warn!("the deployment keeps its number of partitions"; partitions = partitions, asked_for = config.partitions);
+        config.partitions = partitions;
+    }
     // The names of volumes tell of starts as well: a start number is not used twice even if its epoch has rotted.
     let newest = looked.iter().map(|looked| looked.newest_start).max().unwrap_or(0).max(chosen.topology.start.value());
     let number = StartNumber::new(newest + 1).ok_or(OpenError::StartsUsedUp)?;
@@ -74,8 +80,7 @@ async fn start(config: Config, looked: Vec<Looked>, mut chosen: Chosen) -> Resul
     for drive in drives.iter().filter(|drive| !topology.is_in(drive.id) && drive.is_usable()) {
         drive.set_out();
     }
-    let notices = notices(&looked, &chosen, &drives);
-    for notice in &notices {
+    for notice in notices(&looked, &chosen, &drives) {
         telemetry::warn!("{notice}");
     }
     let (leaving, unlocked) = (Arc::new(Flag::default()), Arc::new(Flag::default()));
@@ -91,8 +96,8 @@ async fn start(config: Config, looked: Vec<Looked>, mut chosen: Chosen) -> Resul
         refuses_writes: AtomicBool::new(false),
         full: AtomicBool::new(false),
         volumes: RwLock::new(HashMap::new()),
+        unborn: Mutex::new(Vec::new()),
         volume_counters: (0..SHARDS_MAX).map(|_| AtomicU32::new(0)).collect(),
-        notices,
         leaving: leaving.clone(),
         unlocked: unlocked.clone(),
         config,
@@ -158,6 +163,7 @@ async fn write_epoch(
     }
 }
 
+/// What the operator should know about this start: drives that are missing, or came back and are not used.
 fn notices(looked: &[Looked], chosen: &Chosen, drives: &[Arc<Drive>]) -> Vec<String> {
     let mut notices = Vec::new();
     for id in &chosen.missing {

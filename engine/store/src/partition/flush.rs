@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::memtable::Memtable;
 use super::{Partition, State};
-use crate::format::batch::Ckpt;
+use crate::format::batch::{Ckpt, Position};
 use crate::index::{Bytes, FailedCopy, TreeError};
 
 /// Memtables that wait for their flush.
@@ -14,7 +14,7 @@ const SEALED_MAX: usize = 2;
 /// Bytes logged by the shard after which a partition is flushed so that it does not pin the log.
 const LOG_DISTANCE_BYTES: u64 = 1 << 30;
 /// A memtable is flushed at this age, in checks of the flusher.
-const AGE_CHECKS: u32 = 600;
+pub(super) const AGE_CHECKS: u32 = 600;
 
 /// A memtable that changes no more.
 #[derive(Clone, Debug)]
@@ -51,6 +51,9 @@ impl Partition {
     /// due. An empty memtable only moves the checkpoint.
     pub(crate) async fn flush(&self) -> Result<(), FlushError> {
         let _one = self.one_flush.acquire(1).await;
+        if self.is_damaged() {
+            return Ok(());
+        }
         self.seal();
         loop {
             let Some(sealed) = self.state.borrow().sealed.front().cloned() else { break };
@@ -79,7 +82,9 @@ impl Partition {
         let State { memtable, sealed, counters, durable, ckpt, logged_at_seal, checks, .. } = &mut *state;
         let covered = sealed.back().map_or(*ckpt, |sealed| sealed.ckpt);
         let next = Ckpt { lsn: *durable, position: self.stream.position().or(covered.position) };
-        if sealed.len() >= SEALED_MAX || (memtable.is_empty() && next == covered) {
+        // New copies are filled by a flush, and be it one of nothing.
+        let recopy = sealed.is_empty() && covered.position.is_some() && self.recopy.take();
+        if sealed.len() >= SEALED_MAX || (memtable.is_empty() && next == covered && !recopy) {
             return;
         }
         for (key, value) in counters.take_changed() {
@@ -93,11 +98,18 @@ impl Partition {
 
     /// Whether it is time to flush. Called at every check of the flusher.
     pub(super) fn is_due(&self, regular: bool) -> bool {
+        if self.is_damaged() {
+            return false;
+        }
         let mut state = self.state.borrow_mut();
-        if !state.memtable.is_empty() && regular {
+        // A partition without changes pins the log all the same, as long as its checkpoint is in an earlier volume.
+        let volume = |position: Option<Position>| position.map(|position| position.volume);
+        let pins = volume(state.ckpt.position) != volume(self.stream.position());
+        if regular && (pins || !state.memtable.is_empty()) {
             state.checks += 1;
         }
         !state.sealed.is_empty()
+            || (self.recopy.get() && state.ckpt.position.is_some())
             || state.memtable.bytes() >= self.memtable_bytes
             || state.checks >= AGE_CHECKS
             || self.stream.logged() - state.logged_at_seal >= LOG_DISTANCE_BYTES

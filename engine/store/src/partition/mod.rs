@@ -36,14 +36,16 @@ use locks::KeyLocks;
 use memtable::Memtable;
 use overlay::{Overlay, Pending};
 use records::Records;
-pub(crate) use set::{Partitions, Stream};
+pub(crate) use set::{Partitions, Stream, Upkeep};
 
 /// Entries of the tree that one visit of a helper looks at for a scan.
 const SCAN_VISIT_ENTRIES_MAX: usize = 20_000;
 /// Visits of one scan: it ends early after them, with or without an item, and says where to go on.
 const SCAN_VISITS_MAX: usize = 16;
-/// Entries of the memtables beyond the limit of a page that are laid over the tree at a time.
-const SCAN_UPPER_EXTRA: usize = 1024;
+/// Entries of the memtables beyond the limit of a page that are laid over the tree at a time: few at first, since most
+/// pages have no tombstones to pass over, and four times as many at each further visit.
+const SCAN_UPPER_EXTRA_MIN: usize = 16;
+const SCAN_UPPER_EXTRA_MAX: usize = 1024;
 /// Counters read at a time when a partition is opened.
 const COUNTERS_PAGE: usize = 10_000;
 
@@ -93,7 +95,11 @@ pub(crate) struct Partition {
     settled: Event,
     /// Why commits are refused.
     closed: Cell<Option<&'static str>>,
+    /// Acknowledged entries cannot be read: its checkpoint stays, so that a later start looks for them again.
+    damaged: Cell<bool>,
     one_flush: Rc<Semaphore>,
+    /// The copies are others than those of the last flush.
+    recopy: Cell<bool>,
     /// The flusher has a task for it.
     flush_queued: Cell<bool>,
     /// Number of memtables let go: a look-up that spans one may be out of date.
@@ -162,7 +168,9 @@ impl Partition {
             locks: KeyLocks::default(),
             settled: Event::new(),
             closed: Cell::new(None),
+            damaged: Cell::new(false),
             one_flush: Semaphore::new(1),
+            recopy: Cell::new(false),
             flush_queued: Cell::new(false),
             released: Cell::new(0),
             stream,
@@ -189,9 +197,22 @@ impl Partition {
         self.closed.set(Some(why));
     }
 
+    /// Acknowledged entries of this partition cannot be read: it takes no commits, and nothing is flushed. A checkpoint
+    /// beyond the damage would hide it from the next start, which may have the drives that are missing now.
+    pub(crate) fn set_damaged(&self) {
+        self.damaged.set(true);
+        self.close("acknowledged commits of this partition cannot be read");
+    }
+
+    pub(crate) fn is_damaged(&self) -> bool {
+        self.damaged.get()
+    }
+
     /// From the next flush on these are the copies.
     pub(crate) fn set_copies(&self, copies: Vec<PathBuf>) {
-        self.index.set_copies(copies);
+        if self.index.set_copies(copies) {
+            self.recopy.set(true);
+        }
     }
 
     #[cfg(test)]
@@ -204,6 +225,8 @@ impl Partition {
     pub(crate) fn replay(&self, entry: Entry) {
         if entry.lsn > self.durable_lsn() {
             self.apply(entry);
+            // Flushed soon: starts that follow each other fast would replay ever more and never let a log volume go.
+            self.state.borrow_mut().checks = flush::AGE_CHECKS;
         }
     }
 
@@ -337,12 +360,14 @@ impl Partition {
         if scan.limit == 0 || scan.from >= scan.to {
             return Ok(page);
         }
+        let mut extra = SCAN_UPPER_EXTRA_MIN;
         for _ in 0..SCAN_VISITS_MAX {
             let upper = {
                 let state = self.state.borrow();
                 let layers: Vec<_> = state.layers().collect();
-                memtable::collect(&layers, &scan, scan.limit.saturating_add(SCAN_UPPER_EXTRA))
+                memtable::collect(&layers, &scan, scan.limit.saturating_add(extra))
             };
+            extra = (extra * 4).min(SCAN_UPPER_EXTRA_MAX);
             let asked = scan.clone();
             let visit = if self.index.is_empty() {
                 let Ok(page) = crate::index::scan::merge(&asked, &upper, &mut Nothing, usize::MAX);
@@ -374,9 +399,12 @@ impl Partition {
         self.settled.wait_for(|| (!self.is_pending(key)).then_some(())).await;
     }
 
-    /// Waits until nothing is pending.
+    /// Waits until nothing is pending that was decided before this call. What is decided meanwhile is not waited for: under
+    /// load there is always something.
     pub(crate) async fn drain(&self) {
-        self.settled.wait_for(|| self.state.borrow().overlay.is_empty().then_some(())).await;
+        let next = self.state.borrow().next_lsn;
+        let drained = || self.state.borrow().overlay.oldest().is_none_or(|oldest| oldest >= next);
+        self.settled.wait_for(|| drained().then_some(())).await;
     }
 
     /// What the bucket holds in this partition.

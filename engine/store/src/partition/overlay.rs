@@ -64,7 +64,8 @@ impl Overlay {
         self.values.contains_key(key)
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.pending.is_empty()
+    /// The first entry that is pending.
+    pub(super) fn oldest(&self) -> Option<Lsn> {
+        self.pending.front().copied()
     }
 }

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -52,8 +53,17 @@ pub(crate) struct Partitions {
     any_failed: Cell<bool>,
 }
 
-/// Told of flushes that failed, to take drives out; the flush is tried again at the next check.
-pub(crate) type OnFailure = Rc<dyn Fn(PartitionId, &FlushError)>;
+/// What the flusher needs of its shard.
+pub(crate) trait Upkeep {
+    /// Index directories of a partition's copies now, the primary first.
+    fn copies(&self, partition: PartitionId) -> Vec<PathBuf>;
+
+    /// Told of flushes that failed, to take drives out; the flush is tried again at the next check.
+    fn failed(&self, partition: PartitionId, error: &FlushError);
+
+    /// Flush every partition so often, whether it is due or not.
+    fn eager(&self) -> Option<Duration>;
+}
 
 impl Partitions {
     pub(crate) fn new() -> Rc<Partitions> {
@@ -95,25 +105,32 @@ impl Partitions {
     }
 
     /// Flushes partitions as they need it, until `stop`.
-    pub(crate) async fn run_flusher(self: Rc<Self>, on_failure: OnFailure) {
+    pub(crate) async fn run_flusher(self: Rc<Self>, upkeep: Rc<dyn Upkeep>) {
+        let eager = upkeep.eager();
+        let check_every = eager.unwrap_or(CHECK_EVERY);
         let mut checked = Instant::now();
         while !self.stopping.get() {
             let wanted = self.stream.wanted.wait();
-            let regular = checked.elapsed() >= CHECK_EVERY;
+            let regular = checked.elapsed() >= check_every;
             if regular {
                 checked = Instant::now();
             }
             for partition in self.all() {
-                if partition.is_due(regular) && !partition.flush_queued.replace(true) {
-                    drop(rt::spawn(self.clone().flush_one(partition, on_failure.clone())));
+                if regular {
+                    // Drives come and go.
+                    partition.set_copies(upkeep.copies(partition.id()));
+                }
+                let due = partition.is_due(regular) || (regular && eager.is_some());
+                if due && !partition.flush_queued.replace(true) {
+                    drop(rt::spawn(self.clone().flush_one(partition, upkeep.clone())));
                 }
             }
             // It makes no difference which of the two it was.
-            rt::time::timeout(CHECK_EVERY, wanted).await.ok();
+            rt::time::timeout(check_every, wanted).await.ok();
         }
     }
 
-    async fn flush_one(self: Rc<Self>, partition: Rc<Partition>, on_failure: OnFailure) {
+    async fn flush_one(self: Rc<Self>, partition: Rc<Partition>, upkeep: Rc<dyn Upkeep>) {
         let permit = self.flushes.acquire(1).await;
         if self.stopping.get() {
             return;
@@ -122,7 +139,8 @@ impl Partitions {
         drop(permit);
         if let Err(error) = outcome {
             telemetry::warn!("partition not flushed: {error}"; partition = partition.id().0);
-            on_failure(partition.id(), &error);
+            upkeep.failed(partition.id(), &error);
+            partition.set_copies(upkeep.copies(partition.id()));
             // Every commit asks again while a memtable is too large.
             rt::time::sleep(CHECK_EVERY).await;
         }

@@ -39,6 +39,9 @@ async fn open(
     start: u32,
     memtable_bytes: usize,
 ) -> (Rc<Partitions>, Rc<Partition>) {
+    for copy in 0..copies {
+        std::fs::create_dir_all(root.join(format!("d{copy}/index"))).expect("the drive is formed");
+    }
     let partitions = Partitions::new();
     let options = Options {
         start: StartNumber::new(start).expect("small"),
@@ -372,11 +375,28 @@ fn commits_are_refused_while_memtables_are_too_large() {
     });
 }
 
+/// One copy, below this directory.
+struct Flushes(PathBuf);
+
+impl Upkeep for Flushes {
+    fn copies(&self, _partition: PartitionId) -> Vec<PathBuf> {
+        vec![self.0.join("d0/index/7")]
+    }
+
+    fn failed(&self, _partition: PartitionId, error: &FlushError) {
+        panic!("{error}");
+    }
+
+    fn eager(&self) -> Option<std::time::Duration> {
+        None
+    }
+}
+
 #[test]
 fn the_flusher_flushes_a_full_memtable_and_stops() {
     run(|| async {
         let mut rig = Rig::with_memtable(1, 10_000).await;
-        let flusher = rt::spawn(rig.partitions.clone().run_flusher(Rc::new(|_, error: &FlushError| panic!("{error}"))));
+        let flusher = rt::spawn(rig.partitions.clone().run_flusher(Rc::new(Flushes(rig.root.path().to_owned()))));
         for number in 0..10 {
             rig.commit(&[(&format!("c{number}"), &"v".repeat(1000))]);
         }
@@ -398,6 +418,62 @@ fn a_closed_partition_refuses_commits_and_still_reads() {
         rig.partition.close("damaged");
         assert_eq!(rig.decide(puts(&[("ca", "2")])), Err(Error::Unavailable("damaged")));
         assert_eq!(rig.get("ca", View::Decided).await, "1");
+    });
+}
+
+#[test]
+fn a_damaged_partition_keeps_its_checkpoint_so_that_the_damage_is_found_again() {
+    run(|| async {
+        let mut rig = Rig::new(1).await;
+        rig.commit(&[("ca", "1")]);
+        let before = rig.partition.ckpt();
+        rig.partition.set_damaged();
+        assert!(rig.decide(puts(&[("ca", "2")])).is_err());
+        rig.flush().await;
+        assert_eq!(rig.partition.ckpt(), before);
+        assert_eq!(rig.get("ca", View::Decided).await, "1");
+    });
+}
+
+#[test]
+fn a_drain_waits_for_what_was_decided_before_it_and_for_nothing_else() {
+    run(|| async {
+        let mut rig = Rig::new(1).await;
+        rig.decide(puts(&[("ca", "1")])).expect("room");
+        let partition = rig.partition.clone();
+        let mut drain = pin!(partition.drain());
+        let poll = std::future::poll_fn(|cx| Poll::Ready(drain.as_mut().poll(cx))).await;
+        assert!(poll.is_pending());
+        rig.decide(puts(&[("cb", "1")])).expect("room");
+        rig.durable(1);
+        let poll = std::future::poll_fn(|cx| Poll::Ready(drain.as_mut().poll(cx))).await;
+        assert!(poll.is_ready(), "the second one is still pending");
+    });
+}
+
+#[test]
+fn new_copies_are_filled_although_nothing_was_committed_since() {
+    run(|| async {
+        let mut rig = Rig::new(1).await;
+        rig.commit(&[("ca", "1")]);
+        rig.flush().await;
+        rig.partition.set_copies(vec![rig.root.path().join("d1/index/7"), rig.root.path().join("d2/index/7")]);
+        rig.flush().await;
+        fs::remove_dir_all(rig.root.path().join("d0")).expect("removes");
+        let lsn = rig.partition.ckpt().lsn;
+        for copy in ["d1", "d2"] {
+            let options = Options {
+                start: StartNumber::new(2).expect("small"),
+                copies: vec![rig.root.path().join(copy).join("index/7")],
+                absent: Absent::Refuse,
+                caches: Caches::new(1 << 20, 64),
+                memtable_bytes: MEMTABLE_BYTES,
+                records_bytes: 1 << 20,
+                stream: Partitions::new().stream(),
+            };
+            let (partition, _) = Partition::open(ID, options).await.expect("the copy is whole");
+            assert_eq!(partition.ckpt().lsn, lsn);
+        }
     });
 }
 

@@ -1,8 +1,9 @@
 //! Log compaction: small bodies that outlived their neighbours are committed again, so that their old volume can go.
 //!
-//! Several sparse volumes are taken at once, for one walk over the index finds the bodies of all of them. A body moves by
-//! a commit of its own, decided at the key's owner under the key's lock: the newest entry must still have the address.
-//! What moves keeps its version, etag and time.
+//! Several sparse volumes are taken at once, for one walk over the index finds the bodies of all of them. A body is read,
+//! then moves by a commit of its own, decided at the key's owner under the key's lock: the newest entry must still have the
+//! address. What moves keeps its version, etag and time. The parts of an upload are decided under the upload's lock, and
+//! stay where they are once it has ended: an object may have taken them.
 
 use std::collections::HashSet;
 use std::rc::Rc;
@@ -10,7 +11,7 @@ use std::rc::Rc;
 use rt::ShardId;
 
 use super::volumes::Census;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::format::batch::Address;
 use crate::format::record::{Body, PartRecord, Record};
 use crate::get::ReadError;
@@ -68,7 +69,8 @@ fn room(volume: &Volume) -> u64 {
 }
 
 async fn compact_shard(store: &Rc<ShardStore>, victims: HashSet<VolumeId>) -> Result<()> {
-    for partition in store.partitions().all() {
+    // Where nothing is committed nothing can move.
+    for partition in store.partitions().all().into_iter().filter(|partition| !partition.is_damaged()) {
         for (from, to) in keys::spaces_with_bodies() {
             walk(store, &partition, from, &to, &victims).await?;
         }
@@ -158,16 +160,18 @@ async fn relocate(
     key: &[u8],
     victims: &HashSet<VolumeId>,
 ) -> Result<()> {
+    let upload = keys::parse_upload(key).map(|part| keys::upload(part.bucket, &part.key, part.upload));
     loop {
-        let lock = partition.lock(key).await?;
-        // Once nothing of the key is pending its address is what a reader sees.
-        partition.settle(key).await;
-        let Some(value) = partition.get(key, View::Decided).await? else { return Ok(()) };
-        let Some(mut holder) = Holder::decode(key, &value)? else { return Ok(()) };
-        let Some((old, crc)) = holder.first_in(victims) else { return Ok(()) };
-        let bytes = read_small(store, old, crc).await?;
-        let mut change = Change::default();
-        let moved = if holder.is_in_pieces() {
+        let Some(found) = find(partition, key, View::Durable).await? else { return Ok(()) };
+        let Some((old, crc)) = found.first_in(victims) else { return Ok(()) };
+        // Before the lock is taken: clients wait for it.
+        let bytes = match read_small(store, old, crc).await {
+            Ok(bytes) => bytes,
+            // It was let go, and its volume with it.
+            Err(ReadError::Stale) => return Ok(()),
+            Err(ReadError::Failed(error)) => return Err(error),
+        };
+        let body = if found.is_in_pieces() {
             // A piece's address has no fixed place in the record, so it moves to a data volume.
             let mut put = store.put_large(bytes.len() as u64);
             put.write(&bytes).await?;
@@ -176,7 +180,20 @@ async fn relocate(
             let len = bytes.len() as u32;
             PutBody::Small { body: SmallBody::from(bytes), crc, len }
         };
-        let (body, holds) = change.attach(moved, key);
+        let lock = partition.lock(upload.as_deref().unwrap_or(key)).await?;
+        if let Some(upload) = &upload
+            && partition.get(upload, View::Decided).await?.is_none()
+        {
+            return Ok(());
+        }
+        // Once nothing of the key is pending its address is what a reader sees.
+        partition.settle(key).await;
+        let Some(mut holder) = find(partition, key, View::Decided).await? else { return Ok(()) };
+        if holder.first_in(victims) != Some((old, crc)) || holder.is_in_pieces() != found.is_in_pieces() {
+            continue;
+        }
+        let mut change = Change::default();
+        let (body, holds) = change.attach(body, key);
         change.release(&Body::Small { address: old, crc });
         match holder.body_mut() {
             Body::Pieces(pieces) => {
@@ -197,16 +214,20 @@ async fn relocate(
     }
 }
 
-async fn read_small(store: &Rc<ShardStore>, address: Address, crc: u32) -> Result<Vec<u8>> {
+/// What `key` holds that may name small bodies.
+async fn find(partition: &Partition, key: &[u8], view: View) -> Result<Option<Holder>> {
+    match partition.get(key, view).await? {
+        Some(value) => Holder::decode(key, &value),
+        None => Ok(None),
+    }
+}
+
+async fn read_small(store: &Rc<ShardStore>, address: Address, crc: u32) -> std::result::Result<Vec<u8>, ReadError> {
     let body = Body::Small { address, crc };
     let mut get = store.read(&body, 0..body.len());
     let mut bytes = Vec::with_capacity(address.len as usize);
     while let Some(window) = get.next().await {
-        match window {
-            Ok(window) => bytes.extend_from_slice(&window),
-            Err(ReadError::Stale) => return Err(Error::Busy),
-            Err(ReadError::Failed(error)) => return Err(error),
-        }
+        bytes.extend_from_slice(&window?);
     }
     Ok(bytes)
 }

@@ -4,12 +4,18 @@
 //! volume counts its live bytes per partition. From these, and from the checkpoints, this module proves that nothing live
 //! is left in a range or a volume, waits until nobody reads it any more, and frees it through `ProvenDead`.
 
+#[cfg(feature = "sim")]
+mod audit;
 mod compact;
 pub(crate) mod proof;
 mod punch;
 pub(crate) mod readers;
+mod remains;
 pub(crate) mod reserve;
 mod volumes;
+
+#[cfg(feature = "sim")]
+pub use audit::audit;
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -27,8 +33,13 @@ static PASSES_FAILED: telemetry::Counter =
 
 /// Frees space on behalf of one shard until the store is closed: dead ranges of its own partitions; shard 0 also volumes.
 pub(crate) async fn run(store: Rc<ShardStore>) {
+    if rt::this_shard() == ShardId(0)
+        && let Err(error) = remains::free_remains(&store).await
+    {
+        telemetry::warn!("what earlier starts left is not given back, tried again at the next start: {error}");
+    }
     while !store.is_closing() {
-        rt::time::sleep(PASS_EVERY).await;
+        rt::time::sleep(store.node().config.upkeep_every().unwrap_or(PASS_EVERY)).await;
         if store.is_closing() {
             return;
         }
@@ -39,16 +50,17 @@ pub(crate) async fn run(store: Rc<ShardStore>) {
     }
 }
 
-/// One pass: everything that can be freed now is.
+/// One pass: everything that can be freed now is. What fails does not keep the rest from being freed; the last error.
 pub(crate) async fn pass(store: &Rc<ShardStore>) -> Result<()> {
-    for partition in store.partitions().all() {
-        punch::free_dead_ranges(store, &partition).await?;
+    let mut outcome = Ok(());
+    for partition in store.partitions().all().into_iter().filter(|partition| !partition.is_damaged()) {
+        outcome = punch::free_dead_ranges(store, &partition).await.and(outcome);
     }
     if rt::this_shard() == ShardId(0) {
         store.node().refresh_space().await;
-        volumes::free_dead_volumes(store).await?;
-        compact::compact_log_volumes(store).await?;
+        outcome = volumes::free_dead_volumes(store).await.and(outcome);
+        outcome = compact::compact_log_volumes(store).await.and(outcome);
         reserve::refill(store.node()).await;
     }
-    Ok(())
+    outcome
 }

@@ -13,7 +13,8 @@ use crate::ids::{PartitionId, VolumeId};
 use crate::store::ShardStore;
 use crate::volume::{Class, Volume};
 
-static REMOVED: telemetry::Counter = telemetry::Counter::new("hafiz_volumes_removed_total", "Volumes that were removed.");
+static REMOVED: telemetry::Counter =
+    telemetry::Counter::new("hafiz_volumes_removed_total", "Volumes that were removed.");
 
 /// What all shards know of volumes, at one moment each.
 pub(super) struct Census {
@@ -21,24 +22,28 @@ pub(super) struct Census {
     ckpts: Vec<(PartitionId, Ckpt)>,
     /// A commit failed in this start and may yet be found by a recovery: volumes of this start stay.
     pub(super) uncertain: bool,
+    /// Acknowledged commits of a partition cannot be read: what they name is not counted.
+    damaged: bool,
 }
 
 impl Census {
     /// Asks every shard. Counters and checkpoints are those of durable entries.
     pub(super) async fn take() -> Census {
-        let mut census = Census { live: HashMap::new(), ckpts: Vec::new(), uncertain: false };
+        let mut census = Census { live: HashMap::new(), ckpts: Vec::new(), uncertain: false, damaged: false };
         for shard in 0..rt::shard_count() {
             let answer = rt::call(ShardId(shard), || async {
                 let store = crate::store::local();
                 let partitions = store.partitions().all();
                 let live: Vec<_> = partitions.iter().flat_map(|partition| partition.all_live()).collect();
                 let ckpts: Vec<_> = partitions.iter().map(|partition| (partition.id(), partition.ckpt())).collect();
-                (live, ckpts, store.partitions().any_failed())
+                let damaged = partitions.iter().any(|partition| partition.is_damaged());
+                (live, ckpts, store.partitions().any_failed(), damaged)
             });
-            let (live, ckpts, uncertain) = answer.await;
+            let (live, ckpts, uncertain, damaged) = answer.await;
             live.into_iter().for_each(|(volume, bytes)| *census.live.entry(volume).or_insert(0) += bytes);
             census.ckpts.extend(ckpts);
             census.uncertain |= uncertain;
+            census.damaged |= damaged;
         }
         census
     }
@@ -71,6 +76,9 @@ pub(super) async fn free_dead_volumes(store: &Rc<ShardStore>) -> Result<()> {
     let start = store.node().start;
     let idle: HashSet<VolumeId> = store.node().volumes().iter().filter(|v| is_idle(v)).map(|v| v.id).collect();
     let census = Census::take().await;
+    if census.damaged {
+        return Ok(());
+    }
     let mut dead = Vec::new();
     for id in idle {
         let Ok(volume) = store.node().volume(id).await else { continue };
@@ -99,9 +107,8 @@ pub(super) async fn free_dead_volumes(store: &Rc<ShardStore>) -> Result<()> {
 async fn count_on_tables(store: &Rc<ShardStore>, census: &Census) -> Result<()> {
     let node = store.node();
     let flushed = census.ckpts.iter().filter(|(_, ckpt)| ckpt.position.is_some());
-    let copies: Vec<_> = flushed
-        .flat_map(|(id, _)| node.partition_copies(*id).into_iter().map(|drive| (*id, drive.id)))
-        .collect();
+    let copies: Vec<_> =
+        flushed.flat_map(|(id, _)| node.partition_copies(*id).into_iter().map(|drive| (*id, drive.id))).collect();
     node.mark_in_sync(copies).await
 }
 

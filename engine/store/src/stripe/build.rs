@@ -166,6 +166,15 @@ pub(crate) async fn build(
     fill.seal(code, stamp).await
 }
 
+/// The bytes of a sealed stripe's linear space: the used payload of each data fragment, in order.
+pub(crate) fn payloads(layout: Layout, fragments: &[Fragment]) -> impl Iterator<Item = Shared> {
+    let data = usize::from(layout.geometry.data);
+    fragments.iter().filter(move |fragment| fragment.index < data).map(move |fragment| {
+        let from = layout.header_len();
+        fragment.bytes.slice(from..from + layout.used(fragment.index))
+    })
+}
+
 /// Writes the header in front of the payload. Only the pages that hold used bytes are written.
 fn finish(index: usize, mut fragment: Buf, layout: Layout, stamp: Stamp) -> Fragment {
     let header = Header {
@@ -185,7 +194,7 @@ fn finish(index: usize, mut fragment: Buf, layout: Layout, stamp: Stamp) -> Frag
 }
 
 /// What the fragments of a volume of this class say they are.
-pub(super) fn kind_of(class: Class) -> Kind {
+pub(crate) fn kind_of(class: Class) -> Kind {
     match class {
         Class::Log => Kind::Log,
         Class::Data => Kind::Data,

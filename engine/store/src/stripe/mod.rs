@@ -15,7 +15,7 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use build::{Fill, Fragment, Stamp, build};
+pub(crate) use build::{Fill, Fragment, Stamp, build, kind_of, payloads};
 pub(crate) use layout::{Layout, STRIPE_LEN_MAX};
 pub use read::ReadError;
 pub(crate) use read::{read, read_body, read_body_repaired};

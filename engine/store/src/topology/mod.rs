@@ -17,7 +17,7 @@ pub(crate) use turn::TurnQueue;
 
 use crate::format::topology::ANCESTORS_MAX;
 pub(crate) use crate::format::topology::{DRIVES_MAX, Member, PARTITIONS_MAX, Topology};
-use crate::ids::{DeploymentId, DriveId, PartitionId, StartNumber};
+use crate::ids::{DeploymentId, DriveId, StartNumber};
 
 /// Number of the epoch that forms a deployment. Data is written from the next one on.
 pub(crate) const FORMING: u64 = 1;

@@ -20,8 +20,8 @@ const SLOT_BYTES_MIN: u64 = 16 * MIB;
 const LOG_SLOT_BYTES_MAX: u64 = 256 * MIB;
 const DATA_SLOT_BYTES_MAX: u64 = 1024 * MIB;
 /// A slot takes at most this share of what is free, so that a small drive holds many volumes.
-const LOG_SHARE: u64 = 128;
-const DATA_SHARE: u64 = 32;
+const LOG_SHARE: u64 = 512;
+const DATA_SHARE: u64 = 256;
 
 impl Node {
     /// Makes a volume that is ready to be written: its files, names and first pages are durable on all of its drives.
@@ -152,6 +152,24 @@ impl Node {
         if failed {
             self.register(volume);
             return Err(Error::Unavailable("a drive failed while a volume was removed"));
+        }
+        Ok(())
+    }
+}
+
+impl Node {
+    /// Removes the files of a volume that was never handed out.
+    pub(crate) async fn remove_unborn(&self, dead: ProvenDead<VolumeId>) -> Result<()> {
+        let id = *dead.what();
+        for drive in self.drives().iter().filter(|drive| drive.is_usable()) {
+            for slot in 0..usize::from(Geometry::DATA_MAX + Geometry::PARITY_MAX) {
+                if rt::file::exists(drive.volume_path(id, slot)).await.unwrap_or(false)
+                    && let Err(error) = unlink_slot(drive, id, slot).await
+                {
+                    self.note_io_error(drive, &error, Op::Write);
+                    return Err(Error::Unavailable("a drive failed while a volume was removed"));
+                }
+            }
         }
         Ok(())
     }

@@ -132,11 +132,6 @@ impl Volume {
         rotate(at, fragment, self.geometry.width())
     }
 
-    /// The fragment of the stripe at `at` that a slot holds.
-    pub(crate) fn fragment_in(&self, at: SlotOffset, slot: usize) -> usize {
-        rotate_back(at, slot, self.geometry.width())
-    }
-
     /// Slots that are not well: the drive is late, out or missing, or the file is not there. Bit n = slot n.
     pub(crate) fn sick_slots(&self) -> u32 {
         let lost = self.lost_slots.load(Relaxed);
@@ -295,12 +290,8 @@ impl Volume {
 }
 
 /// Part of the format: which slot holds a fragment follows from the slot offset alone.
-fn rotate(at: SlotOffset, fragment: usize, width: usize) -> usize {
+pub(crate) fn rotate(at: SlotOffset, fragment: usize, width: usize) -> usize {
     (fragment + shift(at, width)) % width
-}
-
-fn rotate_back(at: SlotOffset, slot: usize, width: usize) -> usize {
-    (slot + width - shift(at, width)) % width
 }
 
 fn shift(at: SlotOffset, width: usize) -> usize {

@@ -42,6 +42,8 @@ struct SlotFile {
     volume: VolumeId,
     slot: usize,
     page: std::result::Result<VolumePage, Invalid>,
+    /// The first page was never written.
+    is_blank: bool,
 }
 
 impl Node {
@@ -111,10 +113,13 @@ impl Node {
                 *presence = Presence::Damaged;
             }
         }
-        let headless = volumes.values().filter(|found| found.is_none()).count();
-        if headless > 0 {
-            telemetry::warn!("volumes without a readable first page are left alone"; volumes = headless);
+        let is_blank = |id: VolumeId| files.iter().filter(|(_, file)| file.volume == id).all(|(_, file)| file.is_blank);
+        let headless = volumes.iter().filter(|(_, found)| found.is_none()).map(|(id, _)| *id);
+        let (unborn, headless): (Vec<_>, Vec<_>) = headless.partition(|id| is_blank(*id));
+        if !headless.is_empty() {
+            telemetry::warn!("volumes without a readable first page are left alone"; volumes = headless.len());
         }
+        self.set_unborn(unborn);
         volumes.into_values().flatten().collect()
     }
 
@@ -138,10 +143,11 @@ async fn scan_drive(drive: &Arc<Drive>) -> io::Result<Vec<SlotFile>> {
         for read in reads {
             let (volume, slot, page) = read.await;
             // One unreadable page is one slot; a drive that fails altogether shows it in the listing.
-            let page = page.unwrap_or(Err(Invalid::Short)).and_then(|(page, said)| {
+            let (page, is_blank) = page.unwrap_or((Err(Invalid::Short), false));
+            let page = page.and_then(|(page, said)| {
                 if page.volume == volume && said == slot { Ok(page) } else { Err(Invalid::Field("volume")) }
             });
-            files.push(SlotFile { volume, slot, page });
+            files.push(SlotFile { volume, slot, page, is_blank });
         }
     }
     Ok(files)
@@ -149,10 +155,11 @@ async fn scan_drive(drive: &Arc<Drive>) -> io::Result<Vec<SlotFile>> {
 
 type PageRead = std::result::Result<(VolumePage, usize), Invalid>;
 
-async fn read_page(drive: &Drive, volume: VolumeId, slot: usize) -> io::Result<PageRead> {
+/// The first page, and whether it was never written.
+async fn read_page(drive: &Drive, volume: VolumeId, slot: usize) -> io::Result<(PageRead, bool)> {
     let _in_flight = drive.begin();
     let file = File::open(drive.volume_path(volume, slot), OpenOptions::READ_DIRECT).await?;
     let (result, buf) = file.read_at(rt::buf::alloc(PAGE_BYTES).await, PAGE_BYTES, 0).await;
-    let len = result?;
-    Ok(VolumePage::decode(&buf[..len.min(PAGE_BYTES)]))
+    let page = &buf[..result?.min(PAGE_BYTES)];
+    Ok((VolumePage::decode(page), page.iter().all(|&byte| byte == 0)))
 }

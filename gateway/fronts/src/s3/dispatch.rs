@@ -120,6 +120,11 @@ async fn carry_out(
             let request = caller.authorize(*request)?;
             ops::list_objects_v2(ops, &request).await?.render(&request)
         }
+        Request::ListObjectVersions(request) => {
+            let request = caller.authorize(*request)?;
+            ops::list_object_versions(ops, &request).await?.render(&request)
+        }
+        Request::ReadUnset(request) => ops::read_unset(ops, &caller.authorize(*request)?).await?,
         Request::CreateMultipartUpload(request) => {
             let request = caller.authorize(*request)?;
             ops::create_multipart_upload(ops, &request).await?.render()

@@ -148,8 +148,9 @@ fn each_target_form_is_decided() {
 }
 
 #[test]
-fn unknown_expectations_are_refused() {
-    check(b"PUT / HTTP/1.1\r\nHost: a\r\nExpect: tea\r\n\r\n", "417 Expectation");
+fn unknown_expectations_are_ignored() {
+    check(b"PUT / HTTP/1.1\r\nHost: a\r\nExpect: tea\r\n\r\n", "PUT / None 40");
+    check(b"PUT / HTTP/1.1\r\nHost: a\r\nExpect:\r\n\r\n", "PUT / None 36");
 }
 
 #[test]

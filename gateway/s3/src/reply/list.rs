@@ -19,7 +19,7 @@ pub struct ListedObject {
     pub modified: Timestamp,
     pub etag: Etag,
     pub size: u64,
-    pub storage_class: String,
+    pub storage_class: Cow<'static, str>,
     pub checksum: Option<Checksum>,
 }
 
@@ -32,23 +32,27 @@ pub struct Listing {
     pub next: Option<String>,
 }
 
+/// About what an entry takes besides its key, with checksum and storage class.
+const OBJECT_BYTES: usize = 320;
+
 /// Writes names as the page's encoding asks for.
-struct Names {
-    encoding_url: bool,
+pub(super) struct Names {
+    pub(super) encoding_url: bool,
 }
 
 impl Names {
-    fn of<'a>(&self, name: &'a str) -> Cow<'a, str> {
+    pub(super) fn of<'a>(&self, name: &'a str) -> Cow<'a, str> {
         if self.encoding_url { Cow::Owned(query::encode_listing(name)) } else { Cow::Borrowed(name) }
     }
 }
 
 fn write_objects(listing: &Listing, owner: Option<&Owner>, names: &Names, xml: &mut Writer) {
+    xml.reserve(listing.objects.iter().map(|object| OBJECT_BYTES + object.key.len()).sum());
     for object in &listing.objects {
         xml.open("Contents");
         xml.text("Key", &names.of(&object.key));
-        xml.text("LastModified", &date::iso8601(object.modified.milliseconds()));
-        xml.text("ETag", &format!("\"{}\"", object.etag));
+        xml.display("LastModified", format_args!("{}", date::Iso8601(object.modified.milliseconds())));
+        xml.quoted("ETag", format_args!("{}", object.etag));
         if let Some(checksum) = &object.checksum {
             xml.text("ChecksumAlgorithm", checksum::wire_name(checksum.algorithm));
             xml.text("ChecksumType", checksum.kind.wire_name());

@@ -99,9 +99,9 @@ fn a_second_version_listing_encodes_names_and_continues_by_token() {
     assert_eq!(
         body(&reply),
         format!(
-            "{XML}<ListBucketResult {NS}><Name>bucket</Name><Prefix>a+b</Prefix><MaxKeys>1000</MaxKeys><EncodingType>\
+            "{XML}<ListBucketResult {NS}><Name>bucket</Name><Prefix>a%20b</Prefix><MaxKeys>1000</MaxKeys><EncodingType>\
              url</EncodingType><KeyCount>1</KeyCount><StartAfter>a%0A</StartAfter><NextContinuationToken>AWEgYgol\
-             </NextContinuationToken><IsTruncated>true</IsTruncated><Contents><Key>a+b%0A%25</Key><LastModified>\
+             </NextContinuationToken><IsTruncated>true</IsTruncated><Contents><Key>a%20b%0A%25</Key><LastModified>\
              1994-11-06T08:49:37.045Z</LastModified><ETag>&quot;d41d8cd98f00b204e9800998ecf8427e&quot;</ETag>\
              <ChecksumAlgorithm>CRC32</ChecksumAlgorithm><ChecksumType>FULL_OBJECT</ChecksumType><Size>3</Size>\
              <StorageClass>STANDARD</StorageClass></Contents></ListBucketResult>"
@@ -341,4 +341,68 @@ fn an_error_has_the_same_id_in_head_and_body_and_no_body_for_head_and_304() {
     assert_eq!((range.status, range.headers.get("content-range")), (416, Some(b"bytes */10".as_slice())));
     let slow = Reply::of_error(&Error::new(Code::SlowDown), "GET", "/b/k", "R1", "H1");
     assert_eq!((slow.status, slow.headers.get("retry-after")), (503, Some(b"1".as_slice())));
+}
+
+#[test]
+fn a_version_listing_names_the_null_version_of_each_key() {
+    let Request::ListObjectVersions(request) =
+        request("/bucket?versions&max-keys=2&key-marker=a&version-id-marker=null&encoding-type=url")
+    else {
+        panic!("another request");
+    };
+    assert_eq!(request.after(), "a");
+    let listing = Listing { objects: vec![object("b c")], common_prefixes: vec!["d/".into()], next: Some("d/".into()) };
+    let mut listed = ListedVersions { owner: owner(), listing };
+    let xml = body(&listed.render(&request)).to_owned();
+    let version = "<Version><Key>b%20c</Key><VersionId>null</VersionId><IsLatest>true</IsLatest><LastModified>";
+    assert!(xml.contains(version), "{xml}");
+    let page =
+        "<KeyMarker>a</KeyMarker><VersionIdMarker>null</VersionIdMarker><NextKeyMarker>d/</NextKeyMarker><MaxKeys>2";
+    assert!(xml.contains(page), "{xml}");
+    assert!(xml.contains("<CommonPrefixes><Prefix>d/</Prefix></CommonPrefixes></ListVersionsResult>"), "{xml}");
+    listed.listing.next = Some("b c".into());
+    let xml = body(&listed.render(&request)).to_owned();
+    assert!(
+        xml.contains("<NextKeyMarker>b%20c</NextKeyMarker><NextVersionIdMarker>null</NextVersionIdMarker>"),
+        "{xml}"
+    );
+}
+
+#[test]
+fn a_configuration_that_was_never_set_is_answered_as_s3_does() {
+    let render = |target: &str| {
+        let Request::ReadUnset(request) = request(target) else {
+            panic!("another request: {target}");
+        };
+        render_unset(&request, &owner())
+    };
+    let check = |target: &str, expect: &str| {
+        assert_eq!(body(&render(target).unwrap()), format!("{XML}{expect}"), "{target}");
+    };
+    check("/bucket?versioning", &format!("<VersioningConfiguration {NS}></VersioningConfiguration>"));
+    check("/bucket/key?tagging", &format!("<Tagging {NS}><TagSet></TagSet></Tagging>"));
+    check(
+        "/bucket?acl",
+        &format!(
+            "<AccessControlPolicy {NS}><Owner><ID>id</ID><DisplayName>root</DisplayName></Owner><AccessControlList><Grant>\
+             <Grantee xmlns:xsi=\"http://www.w3.org/2001/XMLSchema-instance\" xsi:type=\"CanonicalUser\"><ID>id</ID>\
+             <DisplayName>root</DisplayName></Grantee><Permission>FULL_CONTROL</Permission></Grant></AccessControlList>\
+             </AccessControlPolicy>"
+        ),
+    );
+    let refused = |target: &str, code: &str, status| {
+        let error = render(target).unwrap_err();
+        assert_eq!((error.code.wire_name(), error.status()), (code, status), "{target}");
+    };
+    refused("/bucket?policy", "NoSuchBucketPolicy", 404);
+    refused("/bucket?lifecycle", "NoSuchLifecycleConfiguration", 404);
+    refused("/bucket?cors", "NoSuchCORSConfiguration", 404);
+    refused("/bucket?tagging", "NoSuchTagSet", 404);
+    refused("/bucket?encryption", "ServerSideEncryptionConfigurationNotFoundError", 404);
+    refused("/bucket?website", "NoSuchWebsiteConfiguration", 404);
+    refused("/bucket?replication", "ReplicationConfigurationNotFoundError", 404);
+    refused("/bucket?publicAccessBlock", "NoSuchPublicAccessBlockConfiguration", 404);
+    refused("/bucket?object-lock", "ObjectLockConfigurationNotFoundError", 404);
+    refused("/bucket?inventory&id=1", "NoSuchConfiguration", 404);
+    refused("/bucket/key?retention", "InvalidRequest", 400);
 }

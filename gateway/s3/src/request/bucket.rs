@@ -53,28 +53,32 @@ impl ListBuckets {
 }
 
 impl Demands for ListBuckets {
-    const OPERATION: Operation = Operation::ListBuckets;
+    fn operation(&self) -> Operation {
+        Operation::ListBuckets
+    }
 
     fn bucket(&self) -> Option<&BucketRef> {
         None
     }
 
     fn demands(&self) -> Vec<Demand<'_>> {
-        vec![Demand { action: Self::OPERATION.action(), bucket: None, key: None, version: None }]
+        vec![Demand { action: self.operation().action(), bucket: None, key: None, version: None }]
     }
 }
 
 macro_rules! demands_on_bucket {
     ($($name:ident)*) => {
         $(impl Demands for $name {
-            const OPERATION: Operation = Operation::$name;
+            fn operation(&self) -> Operation {
+                Operation::$name
+            }
 
             fn bucket(&self) -> Option<&BucketRef> {
                 Some(&self.bucket)
             }
 
             fn demands(&self) -> Vec<Demand<'_>> {
-                let action = Operation::$name.action();
+                let action = self.operation().action();
                 vec![Demand { action, bucket: Some(&self.bucket.name), key: None, version: None }]
             }
         })*
@@ -217,7 +221,9 @@ pub(super) fn parse_time(text: &str) -> Option<Timestamp> {
 }
 
 impl Demands for DeleteObjects {
-    const OPERATION: Operation = Operation::DeleteObjects;
+    fn operation(&self) -> Operation {
+        Operation::DeleteObjects
+    }
 
     fn bucket(&self) -> Option<&BucketRef> {
         Some(&self.bucket)

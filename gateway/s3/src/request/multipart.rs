@@ -318,15 +318,15 @@ impl ListMultipartUploads {
 }
 
 demands_on_object! {
-    CreateMultipartUpload |request| vec![on(&request.bucket, &request.key, Self::OPERATION.action(), None)];
-    UploadPart |request| vec![on(&request.bucket, &request.key, Self::OPERATION.action(), None)];
+    CreateMultipartUpload |request| vec![on(&request.bucket, &request.key, request.operation().action(), None)];
+    UploadPart |request| vec![on(&request.bucket, &request.key, request.operation().action(), None)];
     UploadPartCopy |request| vec![
-        on(&request.bucket, &request.key, Self::OPERATION.action(), None),
+        on(&request.bucket, &request.key, request.operation().action(), None),
         from(&request.source),
     ];
-    CompleteMultipartUpload |request| vec![on(&request.bucket, &request.key, Self::OPERATION.action(), None)];
-    AbortMultipartUpload |request| vec![on(&request.bucket, &request.key, Self::OPERATION.action(), None)];
-    ListParts |request| vec![on(&request.bucket, &request.key, Self::OPERATION.action(), None)];
+    CompleteMultipartUpload |request| vec![on(&request.bucket, &request.key, request.operation().action(), None)];
+    AbortMultipartUpload |request| vec![on(&request.bucket, &request.key, request.operation().action(), None)];
+    ListParts |request| vec![on(&request.bucket, &request.key, request.operation().action(), None)];
 }
 
 demands_on_bucket! {

@@ -262,7 +262,9 @@ impl GetObjectAttributes {
 macro_rules! demands_on_object {
     ($($name:ident |$request:ident| $demands:expr;)*) => {
         $(impl Demands for $name {
-            const OPERATION: Operation = Operation::$name;
+            fn operation(&self) -> Operation {
+                Operation::$name
+            }
 
             fn bucket(&self) -> Option<&BucketRef> {
                 Some(&self.bucket)
@@ -278,7 +280,7 @@ macro_rules! demands_on_object {
 pub(super) use demands_on_object;
 
 demands_on_object! {
-    PutObject |request| vec![on(&request.bucket, &request.key, Self::OPERATION.action(), None)];
+    PutObject |request| vec![on(&request.bucket, &request.key, request.operation().action(), None)];
     GetObject |request| {
         let action = versioned("s3:GetObject", "s3:GetObjectVersion", request.version);
         vec![on(&request.bucket, &request.key, action, request.version)]
@@ -288,7 +290,7 @@ demands_on_object! {
         vec![on(&request.bucket, &request.key, action, request.version)]
     };
     CopyObject |request| vec![
-        on(&request.bucket, &request.key, Self::OPERATION.action(), None),
+        on(&request.bucket, &request.key, request.operation().action(), None),
         from(&request.source),
     ];
     GetObjectAttributes |request| {
@@ -302,7 +304,9 @@ demands_on_object! {
 }
 
 impl Demands for HeadObject {
-    const OPERATION: Operation = Operation::HeadObject;
+    fn operation(&self) -> Operation {
+        Operation::HeadObject
+    }
 
     fn bucket(&self) -> Option<&BucketRef> {
         Some(&self.0.bucket)

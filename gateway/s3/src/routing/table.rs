@@ -33,7 +33,7 @@ operations! {
     GetBucketLocation "GET" Bucket ["location"] None, [] "s3:GetBucketLocation" true;
     ListObjects "GET" Bucket [] None, ["prefix" "delimiter" "encoding-type" "max-keys" "marker"] "s3:ListBucket" true;
     ListObjectsV2 "GET" Bucket ["list-type=2"] None, ["prefix" "delimiter" "encoding-type" "max-keys" "continuation-token" "start-after" "fetch-owner"] "s3:ListBucket" true;
-    ListObjectVersions "GET" Bucket ["versions"] None, ["prefix" "delimiter" "encoding-type" "max-keys" "key-marker" "version-id-marker"] "s3:ListBucketVersions" false;
+    ListObjectVersions "GET" Bucket ["versions"] None, ["prefix" "delimiter" "encoding-type" "max-keys" "key-marker" "version-id-marker"] "s3:ListBucketVersions" true;
     // 2 Object core
     PutObject "PUT" Object [] None, [] "s3:PutObject" true;
     GetObject "GET" Object [] None, ["versionId" "partNumber"] "s3:GetObject" true;
@@ -53,89 +53,89 @@ operations! {
     ListParts "GET" Object ["uploadId"] None, ["max-parts" "part-number-marker" "encoding-type"] "s3:ListMultipartUploadParts" true;
     ListMultipartUploads "GET" Bucket ["uploads"] None, ["prefix" "delimiter" "encoding-type" "key-marker" "upload-id-marker" "max-uploads"] "s3:ListBucketMultipartUploads" true;
     // 4 Versioning
-    GetBucketVersioning "GET" Bucket ["versioning"] None, [] "s3:GetBucketVersioning" false;
+    GetBucketVersioning "GET" Bucket ["versioning"] None, [] "s3:GetBucketVersioning" true;
     PutBucketVersioning "PUT" Bucket ["versioning"] None, [] "s3:PutBucketVersioning" false;
     // 5 ACL, ownership, public access
-    GetBucketAcl "GET" Bucket ["acl"] None, [] "s3:GetBucketAcl" false;
+    GetBucketAcl "GET" Bucket ["acl"] None, [] "s3:GetBucketAcl" true;
     PutBucketAcl "PUT" Bucket ["acl"] None, [] "s3:PutBucketAcl" false;
-    GetObjectAcl "GET" Object ["acl"] None, ["versionId"] "s3:GetObjectAcl" false;
+    GetObjectAcl "GET" Object ["acl"] None, ["versionId"] "s3:GetObjectAcl" true;
     PutObjectAcl "PUT" Object ["acl"] None, ["versionId"] "s3:PutObjectAcl" false;
-    GetBucketOwnershipControls "GET" Bucket ["ownershipControls"] None, [] "s3:GetBucketOwnershipControls" false;
+    GetBucketOwnershipControls "GET" Bucket ["ownershipControls"] None, [] "s3:GetBucketOwnershipControls" true;
     PutBucketOwnershipControls "PUT" Bucket ["ownershipControls"] None, [] "s3:PutBucketOwnershipControls" false;
     DeleteBucketOwnershipControls "DELETE" Bucket ["ownershipControls"] None, [] "s3:PutBucketOwnershipControls" false;
-    GetPublicAccessBlock "GET" Bucket ["publicAccessBlock"] None, [] "s3:GetBucketPublicAccessBlock" false;
+    GetPublicAccessBlock "GET" Bucket ["publicAccessBlock"] None, [] "s3:GetBucketPublicAccessBlock" true;
     PutPublicAccessBlock "PUT" Bucket ["publicAccessBlock"] None, [] "s3:PutBucketPublicAccessBlock" false;
     DeletePublicAccessBlock "DELETE" Bucket ["publicAccessBlock"] None, [] "s3:PutBucketPublicAccessBlock" false;
     // 6 Policy, ABAC
-    GetBucketPolicy "GET" Bucket ["policy"] None, [] "s3:GetBucketPolicy" false;
+    GetBucketPolicy "GET" Bucket ["policy"] None, [] "s3:GetBucketPolicy" true;
     PutBucketPolicy "PUT" Bucket ["policy"] None, [] "s3:PutBucketPolicy" false;
     DeleteBucketPolicy "DELETE" Bucket ["policy"] None, [] "s3:DeleteBucketPolicy" false;
-    GetBucketPolicyStatus "GET" Bucket ["policyStatus"] None, [] "s3:GetBucketPolicyStatus" false;
-    GetBucketAbac "GET" Bucket ["abac"] None, [] "s3:GetBucketAbac" false;
+    GetBucketPolicyStatus "GET" Bucket ["policyStatus"] None, [] "s3:GetBucketPolicyStatus" true;
+    GetBucketAbac "GET" Bucket ["abac"] None, [] "s3:GetBucketAbac" true;
     PutBucketAbac "PUT" Bucket ["abac"] None, [] "s3:PutBucketAbac" false;
     // 7 Lifecycle
-    GetBucketLifecycleConfiguration "GET" Bucket ["lifecycle"] None, [] "s3:GetLifecycleConfiguration" false;
+    GetBucketLifecycleConfiguration "GET" Bucket ["lifecycle"] None, [] "s3:GetLifecycleConfiguration" true;
     PutBucketLifecycleConfiguration "PUT" Bucket ["lifecycle"] None, [] "s3:PutLifecycleConfiguration" false;
     DeleteBucketLifecycle "DELETE" Bucket ["lifecycle"] None, [] "s3:PutLifecycleConfiguration" false;
     GetBucketLifecycle "GET" Bucket ["lifecycle"] None, [] "s3:GetLifecycleConfiguration" false;
     PutBucketLifecycle "PUT" Bucket ["lifecycle"] None, [] "s3:PutLifecycleConfiguration" false;
     // 8 Replication
-    GetBucketReplication "GET" Bucket ["replication"] None, [] "s3:GetReplicationConfiguration" false;
+    GetBucketReplication "GET" Bucket ["replication"] None, [] "s3:GetReplicationConfiguration" true;
     PutBucketReplication "PUT" Bucket ["replication"] None, [] "s3:PutReplicationConfiguration" false;
     DeleteBucketReplication "DELETE" Bucket ["replication"] None, [] "s3:PutReplicationConfiguration" false;
     // 9 Notification
-    GetBucketNotificationConfiguration "GET" Bucket ["notification"] None, [] "s3:GetBucketNotification" false;
+    GetBucketNotificationConfiguration "GET" Bucket ["notification"] None, [] "s3:GetBucketNotification" true;
     PutBucketNotificationConfiguration "PUT" Bucket ["notification"] None, [] "s3:PutBucketNotification" false;
     GetBucketNotification "GET" Bucket ["notification"] None, [] "s3:GetBucketNotification" false;
     PutBucketNotification "PUT" Bucket ["notification"] None, [] "s3:PutBucketNotification" false;
     // 10 Object lock
-    GetObjectLockConfiguration "GET" Bucket ["object-lock"] None, [] "s3:GetBucketObjectLockConfiguration" false;
+    GetObjectLockConfiguration "GET" Bucket ["object-lock"] None, [] "s3:GetBucketObjectLockConfiguration" true;
     PutObjectLockConfiguration "PUT" Bucket ["object-lock"] None, [] "s3:PutBucketObjectLockConfiguration" false;
-    GetObjectRetention "GET" Object ["retention"] None, ["versionId"] "s3:GetObjectRetention" false;
+    GetObjectRetention "GET" Object ["retention"] None, ["versionId"] "s3:GetObjectRetention" true;
     PutObjectRetention "PUT" Object ["retention"] None, ["versionId"] "s3:PutObjectRetention" false;
-    GetObjectLegalHold "GET" Object ["legal-hold"] None, ["versionId"] "s3:GetObjectLegalHold" false;
+    GetObjectLegalHold "GET" Object ["legal-hold"] None, ["versionId"] "s3:GetObjectLegalHold" true;
     PutObjectLegalHold "PUT" Object ["legal-hold"] None, ["versionId"] "s3:PutObjectLegalHold" false;
     // 11 Tagging
-    GetBucketTagging "GET" Bucket ["tagging"] None, [] "s3:GetBucketTagging" false;
+    GetBucketTagging "GET" Bucket ["tagging"] None, [] "s3:GetBucketTagging" true;
     PutBucketTagging "PUT" Bucket ["tagging"] None, [] "s3:PutBucketTagging" false;
     DeleteBucketTagging "DELETE" Bucket ["tagging"] None, [] "s3:PutBucketTagging" false;
-    GetObjectTagging "GET" Object ["tagging"] None, ["versionId"] "s3:GetObjectTagging" false;
+    GetObjectTagging "GET" Object ["tagging"] None, ["versionId"] "s3:GetObjectTagging" true;
     PutObjectTagging "PUT" Object ["tagging"] None, ["versionId"] "s3:PutObjectTagging" false;
     DeleteObjectTagging "DELETE" Object ["tagging"] None, ["versionId"] "s3:DeleteObjectTagging" false;
     // 12 Encryption
-    GetBucketEncryption "GET" Bucket ["encryption"] None, [] "s3:GetEncryptionConfiguration" false;
+    GetBucketEncryption "GET" Bucket ["encryption"] None, [] "s3:GetEncryptionConfiguration" true;
     PutBucketEncryption "PUT" Bucket ["encryption"] None, [] "s3:PutEncryptionConfiguration" false;
     DeleteBucketEncryption "DELETE" Bucket ["encryption"] None, [] "s3:PutEncryptionConfiguration" false;
     UpdateObjectEncryption "PUT" Object ["encryption"] None, ["versionId"] "s3:UpdateObjectEncryption" false;
     // 13 CORS, website, logging, payment, accelerate
-    GetBucketCors "GET" Bucket ["cors"] None, [] "s3:GetBucketCORS" false;
+    GetBucketCors "GET" Bucket ["cors"] None, [] "s3:GetBucketCORS" true;
     PutBucketCors "PUT" Bucket ["cors"] None, [] "s3:PutBucketCORS" false;
     DeleteBucketCors "DELETE" Bucket ["cors"] None, [] "s3:PutBucketCORS" false;
-    GetBucketWebsite "GET" Bucket ["website"] None, [] "s3:GetBucketWebsite" false;
+    GetBucketWebsite "GET" Bucket ["website"] None, [] "s3:GetBucketWebsite" true;
     PutBucketWebsite "PUT" Bucket ["website"] None, [] "s3:PutBucketWebsite" false;
     DeleteBucketWebsite "DELETE" Bucket ["website"] None, [] "s3:DeleteBucketWebsite" false;
-    GetBucketLogging "GET" Bucket ["logging"] None, [] "s3:GetBucketLogging" false;
+    GetBucketLogging "GET" Bucket ["logging"] None, [] "s3:GetBucketLogging" true;
     PutBucketLogging "PUT" Bucket ["logging"] None, [] "s3:PutBucketLogging" false;
-    GetBucketRequestPayment "GET" Bucket ["requestPayment"] None, [] "s3:GetBucketRequestPayment" false;
+    GetBucketRequestPayment "GET" Bucket ["requestPayment"] None, [] "s3:GetBucketRequestPayment" true;
     PutBucketRequestPayment "PUT" Bucket ["requestPayment"] None, [] "s3:PutBucketRequestPayment" false;
-    GetBucketAccelerateConfiguration "GET" Bucket ["accelerate"] None, [] "s3:GetAccelerateConfiguration" false;
+    GetBucketAccelerateConfiguration "GET" Bucket ["accelerate"] None, [] "s3:GetAccelerateConfiguration" true;
     PutBucketAccelerateConfiguration "PUT" Bucket ["accelerate"] None, [] "s3:PutAccelerateConfiguration" false;
     // 14 Inventory, analytics, intelligent tiering, metrics
     DeleteBucketAnalyticsConfiguration "DELETE" Bucket ["analytics" "id"] None, [] "s3:PutAnalyticsConfiguration" false;
-    GetBucketAnalyticsConfiguration "GET" Bucket ["analytics" "id"] None, [] "s3:GetAnalyticsConfiguration" false;
-    ListBucketAnalyticsConfigurations "GET" Bucket ["analytics"] None, ["continuation-token"] "s3:GetAnalyticsConfiguration" false;
+    GetBucketAnalyticsConfiguration "GET" Bucket ["analytics" "id"] None, [] "s3:GetAnalyticsConfiguration" true;
+    ListBucketAnalyticsConfigurations "GET" Bucket ["analytics"] None, ["continuation-token"] "s3:GetAnalyticsConfiguration" true;
     PutBucketAnalyticsConfiguration "PUT" Bucket ["analytics" "id"] None, [] "s3:PutAnalyticsConfiguration" false;
     DeleteBucketIntelligentTieringConfiguration "DELETE" Bucket ["intelligent-tiering" "id"] None, [] "s3:PutIntelligentTieringConfiguration" false;
-    GetBucketIntelligentTieringConfiguration "GET" Bucket ["intelligent-tiering" "id"] None, [] "s3:GetIntelligentTieringConfiguration" false;
-    ListBucketIntelligentTieringConfigurations "GET" Bucket ["intelligent-tiering"] None, ["continuation-token"] "s3:GetIntelligentTieringConfiguration" false;
+    GetBucketIntelligentTieringConfiguration "GET" Bucket ["intelligent-tiering" "id"] None, [] "s3:GetIntelligentTieringConfiguration" true;
+    ListBucketIntelligentTieringConfigurations "GET" Bucket ["intelligent-tiering"] None, ["continuation-token"] "s3:GetIntelligentTieringConfiguration" true;
     PutBucketIntelligentTieringConfiguration "PUT" Bucket ["intelligent-tiering" "id"] None, [] "s3:PutIntelligentTieringConfiguration" false;
     DeleteBucketInventoryConfiguration "DELETE" Bucket ["inventory" "id"] None, [] "s3:PutInventoryConfiguration" false;
-    GetBucketInventoryConfiguration "GET" Bucket ["inventory" "id"] None, [] "s3:GetInventoryConfiguration" false;
-    ListBucketInventoryConfigurations "GET" Bucket ["inventory"] None, ["continuation-token"] "s3:GetInventoryConfiguration" false;
+    GetBucketInventoryConfiguration "GET" Bucket ["inventory" "id"] None, [] "s3:GetInventoryConfiguration" true;
+    ListBucketInventoryConfigurations "GET" Bucket ["inventory"] None, ["continuation-token"] "s3:GetInventoryConfiguration" true;
     PutBucketInventoryConfiguration "PUT" Bucket ["inventory" "id"] None, [] "s3:PutInventoryConfiguration" false;
     DeleteBucketMetricsConfiguration "DELETE" Bucket ["metrics" "id"] None, [] "s3:PutMetricsConfiguration" false;
-    GetBucketMetricsConfiguration "GET" Bucket ["metrics" "id"] None, [] "s3:GetMetricsConfiguration" false;
-    ListBucketMetricsConfigurations "GET" Bucket ["metrics"] None, ["continuation-token"] "s3:GetMetricsConfiguration" false;
+    GetBucketMetricsConfiguration "GET" Bucket ["metrics" "id"] None, [] "s3:GetMetricsConfiguration" true;
+    ListBucketMetricsConfigurations "GET" Bucket ["metrics"] None, ["continuation-token"] "s3:GetMetricsConfiguration" true;
     PutBucketMetricsConfiguration "PUT" Bucket ["metrics" "id"] None, [] "s3:PutMetricsConfiguration" false;
     // 15 Metadata tables
     CreateBucketMetadataConfiguration "POST" Bucket ["metadataConfiguration"] None, [] "s3:CreateBucketMetadataTableConfiguration" false;

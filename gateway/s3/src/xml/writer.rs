@@ -1,5 +1,7 @@
 //! Writes XML text: elements, text, the one namespace. No indentation, as S3.
 
+use std::fmt::{self, Write as _};
+
 use super::NAMESPACE;
 
 /// A document under construction.
@@ -11,6 +13,11 @@ impl Writer {
     /// Starts with the XML declaration.
     pub fn document() -> Writer {
         Writer { out: String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n") }
+    }
+
+    /// Makes room for about so many bytes more, so that a long document does not move as it grows.
+    pub fn reserve(&mut self, len: usize) {
+        self.out.reserve(len);
     }
 
     pub fn open(&mut self, name: &str) {
@@ -53,7 +60,29 @@ impl Writer {
     }
 
     pub fn number(&mut self, name: &str, number: u64) {
-        self.text(name, &number.to_string());
+        self.display(name, format_args!("{number}"));
+    }
+
+    /// One element whose text needs no escape: numbers, digests, dates.
+    pub fn display(&mut self, name: &str, text: fmt::Arguments<'_>) {
+        self.open(name);
+        self.plain(text);
+        self.close(name);
+    }
+
+    /// One element with text in quotes, as entity tags are written. The text needs no escape.
+    pub fn quoted(&mut self, name: &str, text: fmt::Arguments<'_>) {
+        self.open(name);
+        self.out.push_str("&quot;");
+        self.plain(text);
+        self.out.push_str("&quot;");
+        self.close(name);
+    }
+
+    fn plain(&mut self, text: fmt::Arguments<'_>) {
+        let from = self.out.len();
+        self.out.write_fmt(text).expect("a String takes all text");
+        debug_assert!(!needs_escape(&self.out[from..]), "{text} needs an escape");
     }
 
     pub fn flag(&mut self, name: &str, flag: bool) {
@@ -66,6 +95,10 @@ impl Writer {
 
     /// Control characters become references, as S3 writes them: not all parsers take them, hence `encoding-type=url`.
     fn escape(&mut self, text: &str) {
+        if !needs_escape(text) {
+            self.out.push_str(text);
+            return;
+        }
         let mut plain_from = 0;
         for (index, byte) in text.bytes().enumerate() {
             let escaped = match byte {
@@ -88,6 +121,12 @@ impl Writer {
     }
 }
 
+/// Looks at every byte, without a branch in between: most text needs no escape, and so the loop takes many at a time.
+fn needs_escape(text: &str) -> bool {
+    let special = |byte: u8| (byte < 0x20) | matches!(byte, b'&' | b'<' | b'>' | b'"');
+    text.bytes().fold(false, |found, byte| found | special(byte))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -98,6 +137,11 @@ mod tests {
         xml.open_root("R");
         xml.text("K", "a<b>&\"'\r\n\u{1}\u{e9}");
         xml.close("R");
+        let plain = "plain \u{e9}";
+        for special in ["&", "<", ">", "\"", "\r", "\n", "\u{1}"] {
+            assert!(needs_escape(&format!("{plain}{special}")), "{special:?}");
+        }
+        assert!(!needs_escape(plain));
         assert_eq!(
             xml.finish(),
             "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<R xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">\

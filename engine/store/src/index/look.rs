@@ -1,0 +1,93 @@
+//! One look-up in a copy of a tree that somebody else may be using: nothing of the copy is changed.
+//!
+//! The engine removes files that a manifest does not name when it opens a tree. So it is given a directory of its own with
+//! symbolic links to the tables: what it removes there are links.
+
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{DirBuilderExt, symlink};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+use super::mirror::{CURRENT, TABLES};
+use super::tree::{Caches, Tree, TreeError};
+use crate::format::batch::Ckpt;
+
+const CACHE_BYTES: u64 = 8 << 20;
+const FILES_MAX: usize = 64;
+/// Directories tried: others may use the same names.
+const NAMES_MAX: u32 = 1000;
+
+/// What a copy of a tree says.
+pub(crate) struct Looked {
+    pub(crate) ckpt: Ckpt,
+    pub(crate) value: Option<Vec<u8>>,
+    /// Names the version of the tree: another one later says that it has changed.
+    pub(crate) version: Vec<u8>,
+}
+
+/// The value of `key` in the copy in `dir`; `None` when there is no tree.
+///
+/// Errors: also when the tree changes meanwhile; then it may be tried again. Blocks.
+pub(crate) fn look(dir: &Path, key: &[u8]) -> Result<Option<Looked>, TreeError> {
+    let Some(version) = version(dir)? else { return Ok(None) };
+    let links = Links::make(dir, &version)?;
+    let tree = Tree::open(&links.dir, &Caches::new(CACHE_BYTES, FILES_MAX))?;
+    let (ckpt, value) = (super::read_ckpt(&tree)?, tree.get(key)?.map(|value| value.to_vec()));
+    Ok(Some(Looked { ckpt, value, version }))
+}
+
+/// What names the current version of the tree in `dir`; `None` when there is no tree.
+pub(crate) fn version(dir: &Path) -> io::Result<Option<Vec<u8>>> {
+    match fs::read(dir.join(CURRENT)) {
+        Ok(version) => Ok(Some(version)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// A directory of links, removed when it is dropped.
+struct Links {
+    dir: PathBuf,
+}
+
+impl Links {
+    fn make(source: &Path, version: &[u8]) -> io::Result<Links> {
+        let source = source.canonicalize()?;
+        let links = Links { dir: private_dir()? };
+        let id =
+            version.first_chunk().ok_or_else(|| io::Error::new(ErrorKind::InvalidData, "short version pointer"))?;
+        let name = format!("v{}", u64::from_le_bytes(*id));
+        fs::write(links.dir.join(CURRENT), version)?;
+        fs::write(links.dir.join(&name), fs::read(source.join(&name))?)?;
+        fs::create_dir(links.dir.join(TABLES))?;
+        for table in fs::read_dir(source.join(TABLES))? {
+            let table = table?;
+            symlink(table.path(), links.dir.join(TABLES).join(table.file_name()))?;
+        }
+        Ok(links)
+    }
+}
+
+impl Drop for Links {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.dir) {
+            telemetry::warn!("a temporary directory stays: {error}"; dir = self.dir.display());
+        }
+    }
+}
+
+/// A new directory that only this user can enter.
+fn private_dir() -> io::Result<PathBuf> {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    for _ in 0..NAMES_MAX {
+        let number = NEXT.fetch_add(1, Relaxed);
+        let dir = std::env::temp_dir().join(format!("hafiz-look-{}-{number}", std::process::id()));
+        match fs::DirBuilder::new().mode(0o700).create(&dir) {
+            Ok(()) => return Ok(dir),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(io::Error::new(ErrorKind::AlreadyExists, "no name is left for a temporary directory"))
+}

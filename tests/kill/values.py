@@ -1,0 +1,68 @@
+"""Self-describing bodies: what an object holds follows from its key and the number of the attempt that wrote it.
+
+A value is a dictionary: `id` of the attempt (it travels as user metadata too), `pieces` as pairs of seed and size, and
+`parts`, whether the pieces were uploaded as parts (that decides the ETag).
+"""
+
+import hashlib
+import random
+
+INLINE = 32 << 10
+MIB = 1 << 20
+PART_MIN = 5 * MIB
+BODY_MAX = 3 * MIB
+
+
+def piece(seed, size):
+    """`size` bytes that begin with the seed as text, as far as it fits, so that a body in a wrong place names itself."""
+    head = f"{seed}\n".encode()
+    return (head + random.Random(seed).randbytes(max(0, size - len(head))))[:size]
+
+
+def body(value):
+    return b"".join(piece(seed, size) for seed, size in value["pieces"])
+
+
+def size(value):
+    return sum(size for _, size in value["pieces"])
+
+
+def etag_of(md5s, parts):
+    """The ETag, in quotes, of a body whose pieces have these digests."""
+    if parts:
+        return f'"{hashlib.md5(b"".join(md5s)).hexdigest()}-{len(md5s)}"'
+    return f'"{md5s[0].hex()}"'
+
+
+def etag(value):
+    if value["parts"]:
+        return etag_of([hashlib.md5(piece(*each)).digest() for each in value["pieces"]], True)
+    return etag_of([hashlib.md5(body(value)).digest()], False)
+
+
+def single(key, number, length):
+    return {"id": number, "pieces": [[f"{key}|{number}", length]], "parts": False}
+
+
+def some_size(rng):
+    """Mostly small, often near the borders: nothing, the largest small body, one stripe."""
+    kind = rng.random()
+    if kind < 0.05:
+        return 0
+    if kind < 0.25:
+        return rng.randint(1, 200)
+    if kind < 0.60:
+        return rng.randint(1, 8 << 10)
+    if kind < 0.75:
+        return rng.choice([INLINE - 1, INLINE, INLINE + 1, rng.randint(INLINE - 2048, INLINE + 2048)])
+    if kind < 0.90:
+        return rng.randint(INLINE, 300 << 10)
+    if kind < 0.95:
+        return rng.choice([MIB - 1, MIB, MIB + 1, 2 * MIB])
+    return rng.randint(MIB, BODY_MAX)
+
+
+def describe(value):
+    if value is None:
+        return "nothing"
+    return f"attempt {value['id']} ({size(value)} bytes in {len(value['pieces'])} pieces)"
