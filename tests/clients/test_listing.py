@@ -120,11 +120,11 @@ def test_pages_go_on_while_keys_come_and_go(s3, bucket):
 
 
 def test_more_than_a_page_of_a_thousand(s3, client, bucket):
-    keys = sorted(f"dir{n % 7}/{n:05}" for n in range(2_300))
+    keys = sorted(f"dir{n % 7}/{n:05}" for n in range(1_150))
     for key in keys:
         assert client.request("PUT", f"/{bucket}/{key}", body=key.encode()).status == 200
     pages = list(s3.get_paginator("list_objects_v2").paginate(Bucket=bucket))
-    assert [len(page["Contents"]) for page in pages] == [1000, 1000, 300]
+    assert [len(page["Contents"]) for page in pages] == [1000, 150]
     assert [entry["Key"] for page in pages for entry in page["Contents"]] == keys
     page = s3.list_objects_v2(Bucket=bucket, Delimiter="/")
     assert [entry["Prefix"] for entry in page["CommonPrefixes"]] == [f"dir{n}/" for n in range(7)]

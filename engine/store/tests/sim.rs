@@ -354,7 +354,7 @@ async fn write(
     mixed: bool,
 ) {
     loop {
-        let shared = rt::random::u64() % 5 == 0;
+        let shared = rt::random::u64().is_multiple_of(5);
         let name = match shared {
             true => format!("shared/key{}", rt::random::u64() % SHARED_KEYS),
             false => key_name(client, (rt::random::u64() % KEYS_PER_CLIENT as u64) as usize),
@@ -387,15 +387,16 @@ async fn write(
             (_, Some(value)) => put(&store, bucket, key, value).await.map_err(Failed::from),
             (_, None) => store.delete(bucket, &key, DeleteCondition::default()).await.map(|_| ()).map_err(Failed::from),
         };
-        let mut model = model.borrow_mut();
-        let known = model.get_mut(&name).expect("entered above");
-        match result {
+        if !shared {
             // Of a shared key nobody can say which attempt was the last one.
-            Ok(()) if !shared => *known = Known { acknowledged: next, open: Vec::new() },
-            Err(Failed::Before) if !shared => drop(known.open.pop()),
-            Ok(()) | Err(_) => {}
+            let mut model = model.borrow_mut();
+            let known = model.get_mut(&name).expect("entered above");
+            match result {
+                Ok(()) => *known = Known { acknowledged: next, open: Vec::new() },
+                Err(Failed::Before) => drop(known.open.pop()),
+                Err(_) => {}
+            }
         }
-        drop(model);
         match result {
             Ok(()) => {
                 let mut progress = progress.borrow_mut();
@@ -420,7 +421,7 @@ async fn upload(store: &Store, bucket: BucketId, key: ObjectKey, value: Value) -
         store.commit_part(CommitPart { bucket, key, upload, number, body, md5, checksum }).await.map_err(before)
     };
     let bytes = value.bytes();
-    if rt::random::u64() % 4 == 0 {
+    if rt::random::u64().is_multiple_of(4) {
         let given_up = begin().await.map_err(before)?;
         part(given_up, 1, &bytes[..bytes.len() / 2]).await?;
         store.abort_upload(bucket, &key, given_up).await.map_err(before)?;
@@ -431,7 +432,7 @@ async fn upload(store: &Store, bucket: BucketId, key: ObjectKey, value: Value) -
     let pause = || rt::time::sleep(Duration::from_micros(rt::random::u64() % 8_000));
     for (number, bytes) in (1u32..).zip(bytes.chunks(size)) {
         pause().await;
-        if rt::random::u64() % 4 == 0 {
+        if rt::random::u64().is_multiple_of(4) {
             part(id, number, b"something else").await?;
             pause().await;
         }
