@@ -5,6 +5,7 @@
 //! change, so that no reply ever depends on what a crash may undo.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use types::{
     Attributes, BucketId, ConditionRefused, DeleteCondition, Etag, ObjectKey, Timestamp, VersionId, WriteCondition,
@@ -18,8 +19,12 @@ use crate::ids::{PartitionId, SlotOffset, VolumeId};
 use crate::index::keys;
 use crate::partition::{Change, Partition, View};
 use crate::put::PutBody;
+use crate::space::FULL_PASS_EVERY;
 use crate::store::{ShardStore, Store};
 use crate::volume::Hold;
+
+/// How long a delete waits for room in the log.
+const DELETE_PATIENCE: Duration = Duration::from_secs(15);
 
 /// An object to be made visible.
 pub struct CommitPut {
@@ -147,7 +152,24 @@ impl ShardStore {
         Ok(Receipt { version: VersionId::NULL, modified })
     }
 
+    /// Deletes go on when the drives are full: they wait for what the reclaimer frees.
     pub(crate) async fn commit_delete(
+        &self,
+        partition: PartitionId,
+        bucket: BucketId,
+        key: &ObjectKey,
+        condition: &DeleteCondition,
+    ) -> Result<bool> {
+        let began = rt::time::now();
+        loop {
+            match self.try_delete(partition, bucket, key, condition).await {
+                Err(Error::Full) if began.elapsed() < DELETE_PATIENCE => rt::time::sleep(FULL_PASS_EVERY).await,
+                outcome => return outcome,
+            }
+        }
+    }
+
+    async fn try_delete(
         &self,
         partition: PartitionId,
         bucket: BucketId,

@@ -300,7 +300,9 @@ impl Upkeep for ShardStore {
     }
 
     fn eager(&self) -> Option<Duration> {
-        self.node.config.upkeep_every()
+        // What is flushed lets log volumes go.
+        let full = self.node.is_full().then_some(space::FULL_FLUSH_EVERY);
+        self.node.config.upkeep_every().or(full)
     }
 }
 

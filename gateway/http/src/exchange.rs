@@ -83,6 +83,8 @@ pub struct Exchange<'c> {
     body: Body,
     pace: Pace,
     continue_due: bool,
+    /// The request has no body.
+    is_empty: bool,
     /// Set while a read is in flight. A read whose future was dropped takes bytes nobody counts: what follows on the
     /// connection can no longer be made sense of.
     reading: bool,
@@ -117,6 +119,7 @@ impl<'c> Exchange<'c> {
             },
             pace: Pace::default(),
             continue_due: head.expects_continue(),
+            is_empty: matches!(head.framing(), Framing::None | Framing::Length(0)),
             reading: false,
             reply: Reply::Due,
             pending,
@@ -327,8 +330,8 @@ impl<'c> Exchange<'c> {
         let date = date::cached(rt::time::wall_clock() / 1_000_000_000);
         response::render(self.pending, response, framing, connection, &date).map_err(|_| ReplyError::Header)?;
         // Clients that wait for it take a final status in its place for the end of the connection (botocore sends nothing
-        // more), even when there was no body to wait with.
-        if self.keep_alive && std::mem::take(&mut self.continue_due) {
+        // more), even when there is no body to wait with.
+        if self.keep_alive && self.is_empty && std::mem::take(&mut self.continue_due) {
             self.pending.splice(0..0, CONTINUE.iter().copied());
         }
         self.reply = reply;

@@ -30,7 +30,7 @@ impl CopySource {
         if path.starts_with("arn:") {
             return Err(Error::header_not_implemented(HEADER));
         }
-        let path = query::decode_text(path, Plus::IsPlus).map_err(|_| malformed())?;
+        let path = query::decode_text(path, Plus::IsBlank).map_err(|_| malformed())?;
         let path = path.strip_prefix('/').unwrap_or(&path);
         let (bucket, key) = path.split_once('/').ok_or_else(malformed)?;
         if bucket.is_empty() || key.is_empty() {

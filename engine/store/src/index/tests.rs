@@ -177,10 +177,12 @@ fn a_copy_that_fails_is_named_and_the_flush_may_be_repeated() {
     let rig = Rig::new();
     let (index, _) = rig.open(&[0, 1]);
     let block = rig.root.path().join("d1");
+    fs::remove_dir_all(&block).expect("removes");
     fs::write(&block, b"not a directory").expect("writes");
     let failed = try_flush(&index, &[("ca", "1")], 1).expect("flushes");
     assert_eq!(failed.iter().map(|copy| copy.dir.clone()).collect::<Vec<_>>(), [rig.dir(1)]);
     fs::remove_file(&block).expect("removes");
+    fs::create_dir_all(block.join("index")).expect("the drive is formed");
     flush(&index, &[("ca", "1")], 1);
     assert_eq!(index.stats().entries, 2, "the repeated flush wrote nothing again");
     drop(index);

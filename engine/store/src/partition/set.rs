@@ -106,10 +106,10 @@ impl Partitions {
 
     /// Flushes partitions as they need it, until `stop`.
     pub(crate) async fn run_flusher(self: Rc<Self>, upkeep: Rc<dyn Upkeep>) {
-        let eager = upkeep.eager();
-        let check_every = eager.unwrap_or(CHECK_EVERY);
         let mut checked = Instant::now();
         while !self.stopping.get() {
+            let eager = upkeep.eager();
+            let check_every = eager.unwrap_or(CHECK_EVERY);
             let wanted = self.stream.wanted.wait();
             let regular = checked.elapsed() >= check_every;
             if regular {

@@ -341,6 +341,7 @@ fn a_memtable_is_kept_until_every_copy_has_it() {
     run(|| async {
         let mut rig = Rig::new(2).await;
         rig.commit(&[("ca", "1")]);
+        fs::remove_dir_all(rig.root.path().join("d1")).expect("removes");
         fs::write(rig.root.path().join("d1"), b"not a directory").expect("writes");
         let before = rig.partition.ckpt();
         assert!(matches!(rig.partition.flush().await, Err(FlushError::Copies(failed)) if failed.len() == 1));

@@ -27,6 +27,9 @@ use crate::store::ShardStore;
 
 /// Pause between two passes of the reclaimer.
 const PASS_EVERY: Duration = Duration::from_secs(5);
+/// The same while the drives are full: deletes wait for it.
+pub(crate) const FULL_FLUSH_EVERY: Duration = Duration::from_secs(1);
+pub(crate) const FULL_PASS_EVERY: Duration = Duration::from_millis(250);
 
 static PASSES_FAILED: telemetry::Counter =
     telemetry::Counter::new("hafiz_reclaim_failures_total", "Passes of the reclaimer that ended with an error.");
@@ -39,7 +42,8 @@ pub(crate) async fn run(store: Rc<ShardStore>) {
         telemetry::warn!("what earlier starts left is not given back, tried again at the next start: {error}");
     }
     while !store.is_closing() {
-        rt::time::sleep(store.node().config.upkeep_every().unwrap_or(PASS_EVERY)).await;
+        let pause = if store.node().is_full() { FULL_PASS_EVERY } else { PASS_EVERY };
+        rt::time::sleep(store.node().config.upkeep_every().unwrap_or(pause)).await;
         if store.is_closing() {
             return;
         }

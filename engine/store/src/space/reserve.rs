@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use rt::file::{File, OpenOptions};
 
-use crate::drive::Drive;
+use crate::drive::{Drive, is_full};
 use crate::node::Node;
 
 const NAME: &str = "ballast";
@@ -35,7 +35,9 @@ fn ballast_bytes(node: &Node, total: u64) -> u64 {
     let drives = node.drives().len().max(1) as u64;
     let copies = u64::from(node.topology().parity) + 1;
     let tables = MEMTABLES * node.config.memory_bytes / 8 * copies / drives;
-    (log_slots * node.log_slot_bytes() + tables).min(total / SHARE_MAX).min(BYTES_MAX)
+    let logs = log_slots * node.log_slot_bytes();
+    // Less than the logs need would keep a full store from starting again.
+    (logs + tables).min(total / SHARE_MAX).min(BYTES_MAX).max(logs)
 }
 
 /// Gives the ballast up; whether there was any to give.
@@ -66,7 +68,7 @@ pub(crate) async fn refill(node: &Arc<Node>) {
             continue;
         }
         let slack = if was_full { wanted / SLACK_SHARE } else { 0 };
-        if drive.space().free < wanted - held + slack || !grow(drive, wanted).await {
+        if drive.space().free < wanted - held + slack || grow(drive, wanted).await == Grown::Full {
             node.set_full(true);
             FULL.set(1);
             return;
@@ -79,16 +81,24 @@ pub(crate) async fn refill(node: &Arc<Node>) {
     FULL.set(0);
 }
 
-async fn grow(drive: &Drive, bytes: u64) -> bool {
+#[derive(PartialEq, Eq)]
+enum Grown {
+    Done,
+    Full,
+    /// The drive fails: that is found out elsewhere, and says nothing about room.
+    Failed,
+}
+
+async fn grow(drive: &Drive, bytes: u64) -> Grown {
     let grown = async {
         let file = File::open(path(drive), OpenOptions { create: true, ..OpenOptions::READ_WRITE_DIRECT }).await?;
         file.allocate(0, bytes).await
     };
     match grown.await {
-        Ok(()) => true,
+        Ok(()) => Grown::Done,
         Err(error) => {
-            telemetry::warn!("no room for the reserve: {error}"; drive = drive.dir.display());
-            false
+            telemetry::warn!("the reserve cannot be held: {error}"; drive = drive.dir.display());
+            if is_full(&error) { Grown::Full } else { Grown::Failed }
         }
     }
 }
