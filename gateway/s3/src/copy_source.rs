@@ -70,7 +70,7 @@ mod tests {
         check("bucket/key", "key", None);
         check("/bucket/key/with//slashes/", "key/with//slashes/", None);
         check("bucket%2Fkey", "key", None);
-        check("bucket/a%20b+c%2525", "a b+c%25", None);
+        check("bucket/a%20b+c%2525%2B", "a b c%25+", None);
         check("bucket/%3FversionId=null", "?versionId=null", None);
         check("bucket/key?versionId=null", "key", Some(VersionId::NULL));
         check("bucket/key?versionId=000000000000000a", "key", Some(VersionId(10)));

@@ -39,7 +39,7 @@ async fn open(
     start: u32,
     memtable_bytes: usize,
 ) -> (Rc<Partitions>, Rc<Partition>) {
-    for copy in 0..copies {
+    for copy in 0..copies.max(3) {
         std::fs::create_dir_all(root.join(format!("d{copy}/index"))).expect("the drive is formed");
     }
     let partitions = Partitions::new();
@@ -325,7 +325,7 @@ fn losing_the_primary_directory_while_running_loses_nothing() {
         rig.commit(&[("ca", "1"), ("cb", "2")]);
         rig.flush().await;
         rig.commit(&[("cb", "3")]);
-        fs::remove_dir_all(rig.root.path().join("d0")).expect("removes");
+        fs::remove_dir_all(rig.root.path().join("d0/index/7")).expect("removes");
         rig.commit(&[("cc", "4")]);
         rig.flush().await;
         let expect = [("ca", "1"), ("cb", "3"), ("cc", "4")].map(|(key, value)| (key.to_owned(), value.to_owned()));
@@ -460,7 +460,7 @@ fn new_copies_are_filled_although_nothing_was_committed_since() {
         rig.flush().await;
         rig.partition.set_copies(vec![rig.root.path().join("d1/index/7"), rig.root.path().join("d2/index/7")]);
         rig.flush().await;
-        fs::remove_dir_all(rig.root.path().join("d0")).expect("removes");
+        fs::remove_dir_all(rig.root.path().join("d0/index/7")).expect("removes");
         let lsn = rig.partition.ckpt().lsn;
         for copy in ["d1", "d2"] {
             let options = Options {
