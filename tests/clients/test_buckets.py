@@ -73,7 +73,7 @@ def test_making_ones_own_bucket_again_is_fine_in_the_first_region(s3, bucket):
 
 @pytest.mark.parametrize(
     "operation",
-    ["get_bucket_policy", "get_bucket_website", "get_bucket_replication", "get_bucket_logging", "get_bucket_inventory_configuration"],
+    ["get_bucket_policy", "get_bucket_website", "get_bucket_replication", "get_bucket_inventory_configuration"],
 )
 def test_what_is_not_there_yet_says_so_and_is_no_listing(s3, bucket, operation):
     more = {"Id": "x"} if "inventory" in operation else {}
