@@ -27,8 +27,9 @@ use crate::store::ShardStore;
 
 /// Pause between two passes of the reclaimer.
 const PASS_EVERY: Duration = Duration::from_secs(5);
-/// The same while the drives are full: deletes wait for it.
+/// How often every partition is flushed while the drives are full: what the tables hold lets log volumes go.
 pub(crate) const FULL_FLUSH_EVERY: Duration = Duration::from_secs(1);
+/// Pause between two passes while the drives are full: deletes wait for them.
 pub(crate) const FULL_PASS_EVERY: Duration = Duration::from_millis(250);
 
 static PASSES_FAILED: telemetry::Counter =

@@ -3,6 +3,9 @@
 //! Each drive holds a ballast file. When a log volume or a table finds the drives full, the ballast is given up: deletes,
 //! checkpoints and compaction go on with its room, while bodies and uploads are refused with `Full`. The reclaimer takes the
 //! ballast back as soon as there is room for it again, and then bodies are taken again. No restart is needed.
+//!
+//! The ballast is one for all: when deletes that come one by one have filled it with log before tables and compaction had
+//! their turn, deletes are refused too, and small bodies do not give their room back.
 
 use std::path::PathBuf;
 use std::sync::Arc;
