@@ -33,9 +33,9 @@ pub const CLASSES: usize = 6;
 pub const BUF_BYTES_MAX: usize = CLASS_BYTES[CLASSES - 1];
 pub const SUPERBLOCK_BYTES: usize = BUF_BYTES_MAX;
 /// Superblocks each class may always have.
-const RESERVE_MIN: [usize; CLASSES] = [1, 1, 1, 1, 1, 2];
+const RESERVE_MIN: [usize; CLASSES] = [1, 1, 1, 1, 2, 2];
 /// The smallest arena: all reserves.
-pub const ARENA_BYTES_MIN: usize = 7 * SUPERBLOCK_BYTES;
+pub const ARENA_BYTES_MIN: usize = 8 * SUPERBLOCK_BYTES;
 /// Small classes may hold at most one n-th of the arena, so that idle connections cannot take it all.
 const SHARE_MAX: [usize; CLASSES] = [8, 3, 3, 1, 1, 1];
 
@@ -92,6 +92,13 @@ pub fn try_alloc(len: usize) -> Option<Buf> {
         }
         state.take(class).map(|offset| Buf::new(&pool.arena, offset, class))
     })
+}
+
+/// How many buffers of at least `len` bytes this shard can have at a time, whatever others hold: who takes no more for one
+/// step, and is alone with its class, gets them. 0 for lengths that no buffer has.
+pub fn reserved(len: usize) -> usize {
+    let Ok(class) = class_of(len) else { return 0 };
+    shard::with(|shard| shard.pool.state.borrow().reserve[class]) * (SUPERBLOCK_BYTES / CLASS_BYTES[class])
 }
 
 /// How full this shard's pool is.

@@ -81,6 +81,7 @@ impl Store {
             if partition.get(&key, View::Decided).await?.is_some() {
                 return Err(Error::BucketExists);
             }
+            store.check_room()?;
             let created = Timestamp(rt::time::wall_clock());
             let (_, ticket) = partition.decide(store.log(), |lsn| {
                 // The LSN of its creation is never given again: neither is the id.
@@ -114,6 +115,7 @@ impl Store {
         self.to_the_end(PartitionId::BUCKETS, move |store| async move {
             let _changing = store.changing_buckets().await;
             let record = store.bucket_record(&name).await?;
+            store.with_patience(async || store.check_room_to_delete()).await?;
             let id = record.id;
             store.put_bucket_record(BucketRecord { state: BucketState::Deleting, ..record.clone() }).await?;
             let empty = store.bucket_is_empty(id).await;

@@ -116,6 +116,7 @@ impl Store {
     ) -> Result<UploadId> {
         self.at_key(bucket, key, move |store, partition, key| async move {
             store.check_bucket(bucket)?;
+            store.check_room()?;
             let initiated = Timestamp(rt::time::wall_clock());
             let upload = UploadId((u128::from(initiated.0) << 64) | u128::from(rt::random::u64()));
             let (_, ticket) = partition.decide(store.log(), |lsn| {
@@ -156,7 +157,7 @@ impl Store {
             };
             store.check_bucket(bucket)?;
             let modified = Timestamp(rt::time::wall_clock());
-            store.check_room(&commit.body)?;
+            store.check_room()?;
             let mut change = Change::default();
             let (body, holds) = change.attach(commit.body, &keys::current(bucket, key.as_bytes()));
             let (_, ticket) = partition.decide(store.log(), |lsn| {
@@ -221,7 +222,7 @@ impl Store {
     /// Ends an upload and frees its parts.
     pub async fn abort_upload(&self, bucket: BucketId, key: &ObjectKey, upload: UploadId) -> Result<()> {
         self.to_the_end_at_key(bucket, key, move |store, partition, key| async move {
-            store.abort_upload(&partition, bucket, &key, upload).await
+            store.with_patience(async || store.abort_upload(&partition, bucket, &key, upload).await).await
         })
         .await
     }
@@ -279,6 +280,7 @@ impl ShardStore {
         let check = |current: Option<&Record>| condition.check(current.map(|record| &record.etag));
         let previous = checked_record(partition, &index_key, check).await?;
         self.check_bucket(bucket)?;
+        self.check_room()?;
         let modified = Timestamp(rt::time::wall_clock());
         let (_, ticket) = partition.decide(self.log(), |lsn| {
             let record = Record {
@@ -312,6 +314,7 @@ impl ShardStore {
     ) -> Result<()> {
         let guard = partition.lock(&keys::upload(bucket, key.as_bytes(), upload)).await?;
         upload_record(partition, bucket, key, upload, View::Decided).await?;
+        self.check_room_to_delete()?;
         let (_, ticket) = partition.decide(self.log(), |_| {
             let mut change = Change::default();
             change.end_upload(bucket, key, upload, std::iter::empty());

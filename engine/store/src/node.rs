@@ -21,6 +21,7 @@ pub use crate::topology::OpenError;
 use crate::drive::{Blame, Drive, Op, State, blame};
 use crate::error::{Error, Result};
 use crate::ids::{DeploymentId, DriveId, PartitionId, StartNumber, VolumeId};
+use crate::space::reserve::Reserve;
 use crate::topology::{self, Topology, TurnQueue};
 use crate::volume::Volume;
 
@@ -104,8 +105,8 @@ pub(crate) struct Node {
     turns: TurnQueue,
     /// Set when the in-set would have to shrink below what it may: nothing more is acknowledged.
     refuses_writes: AtomicBool,
-    /// Set while the reserve is in use: bodies are refused, deletes and what makes room go on.
-    full: AtomicBool,
+    /// Room for what makes room when the drives are full.
+    pub(crate) reserve: Reserve,
     volumes: RwLock<HashMap<VolumeId, Arc<Volume>>>,
     /// Volumes that were being made when the process ended: none of their first pages was ever written.
     unborn: Mutex<Vec<VolumeId>>,
@@ -162,11 +163,7 @@ impl Node {
 
     /// Whether new data is refused because the reserve is in use.
     pub(crate) fn is_full(&self) -> bool {
-        self.full.load(Relaxed)
-    }
-
-    pub(crate) fn set_full(&self, full: bool) {
-        self.full.store(full, Relaxed);
+        self.reserve.is_full()
     }
 
     /// A volume id that was never used before. Panics when a shard has used 2^24 in one start.
@@ -190,9 +187,11 @@ impl Node {
         std::mem::take(&mut lock(&self.unborn))
     }
 
-    /// All volumes that are known, in no order.
+    /// All volumes that are known, oldest start first: the order of a map would differ from run to run.
     pub(crate) fn volumes(&self) -> Vec<Arc<Volume>> {
-        read(&self.volumes).values().cloned().collect()
+        let mut volumes: Vec<_> = read(&self.volumes).values().cloned().collect();
+        volumes.sort_unstable_by_key(|volume| volume.id);
+        volumes
     }
 
     /// Makes a volume known. One that is known stays the one that it is: others hold it already.

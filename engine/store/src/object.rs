@@ -23,8 +23,8 @@ use crate::space::FULL_PASS_EVERY;
 use crate::store::{ShardStore, Store};
 use crate::volume::Hold;
 
-/// How long a delete waits for room in the log.
-const DELETE_PATIENCE: Duration = Duration::from_secs(15);
+/// How long what makes room waits for room in the log.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// An object to be made visible.
 pub struct CommitPut {
@@ -128,7 +128,7 @@ impl ShardStore {
         let previous = checked_record(&partition, &index_key, check).await?;
         self.check_bucket(bucket)?;
         let modified = Timestamp(rt::time::wall_clock());
-        self.check_room(&body)?;
+        self.check_room()?;
         let mut change = Change::default();
         let (body, holds) = change.attach(body, &index_key);
         let (_, ticket) = partition.decide(self.log(), |lsn| {
@@ -152,7 +152,6 @@ impl ShardStore {
         Ok(Receipt { version: VersionId::NULL, modified })
     }
 
-    /// Deletes go on when the drives are full: they wait for what the reclaimer frees.
     pub(crate) async fn commit_delete(
         &self,
         partition: PartitionId,
@@ -160,10 +159,15 @@ impl ShardStore {
         key: &ObjectKey,
         condition: &DeleteCondition,
     ) -> Result<bool> {
+        self.with_patience(async || self.try_delete(partition, bucket, key, condition).await).await
+    }
+
+    /// Does what makes room. That goes on when the drives are full: it waits for what the reclaimer frees.
+    pub(crate) async fn with_patience<T>(&self, attempt: impl AsyncFn() -> Result<T>) -> Result<T> {
         let began = rt::time::now();
         loop {
-            match self.try_delete(partition, bucket, key, condition).await {
-                Err(Error::Full) if began.elapsed() < DELETE_PATIENCE => rt::time::sleep(FULL_PASS_EVERY).await,
+            match attempt().await {
+                Err(Error::Full) if began.elapsed() < PATIENCE => rt::time::sleep(FULL_PASS_EVERY).await,
                 outcome => return outcome,
             }
         }
@@ -187,6 +191,7 @@ impl ShardStore {
         let Some(previous) = previous else {
             return Ok(false);
         };
+        self.check_room_to_delete()?;
         let (_, ticket) = partition.decide(self.log(), |_| {
             let mut change = Change::default();
             change.replace_current(bucket, index_key, Some(&previous), None);
@@ -197,9 +202,14 @@ impl ShardStore {
         Ok(true)
     }
 
-    /// Whether a body may be committed: not while the reserve is in use.
-    pub(crate) fn check_room(&self, body: &PutBody) -> Result<()> {
-        if self.node().is_full() && !body.is_empty() { Err(Error::Full) } else { Ok(()) }
+    /// Whether what takes room may be committed: not while the reserve is in use.
+    pub(crate) fn check_room(&self) -> Result<()> {
+        if self.node().is_full() { Err(Error::Full) } else { Ok(()) }
+    }
+
+    /// Whether what makes room in the long run may be committed: as long as it leaves compaction its share of the reserve.
+    pub(crate) fn check_room_to_delete(&self) -> Result<()> {
+        if self.node().reserve.takes_deletes() { Ok(()) } else { Err(Error::Full) }
     }
 
     /// Whether `bucket` takes writes, in the same step as the decision that asks.

@@ -118,6 +118,7 @@ pub fn forget_all() {
 pub async fn open(config: Config) -> std::result::Result<Summary, StartError> {
     assert!(rt::this_shard() == ShardId(0), "shard 0 opens the store");
     let node = Node::open(config).await.map_err(StartError::Node)?;
+    reserve::look(&node).await;
     // A drive that fails while it is looked at is taken out: then the others are looked at again.
     if node.scan_volumes().await.is_err() {
         node.scan_volumes().await?;
@@ -279,11 +280,12 @@ fn index_failed(node: &Arc<Node>, error: &FlushError) {
     };
     if full {
         let node = node.clone();
-        drop(rt::spawn(async move { reserve::release(&node).await }));
+        drop(rt::spawn(async move { reserve::give_tables(&node).await }));
     }
     let FlushError::Copies(copies) = error else { return };
     for copy in copies {
-        let drive = node.drives().iter().find(|drive| copy.dir.starts_with(&drive.dir));
+        let drives = node.drives();
+        let drive = drives.iter().find(|drive| copy.dir.starts_with(&drive.dir));
         if let (Some(drive), TreeError::Io(error)) = (drive, &copy.error) {
             node.note_io_error(drive, error, Op::Write);
         }
@@ -422,9 +424,14 @@ impl ShardStore {
         &self.node
     }
 
-    /// A partition of this shard.
+    /// A partition of this shard. One that lost acknowledged commits is neither read nor written: it would answer with what
+    /// was before them. Buckets are read all the same, since without them nothing could be.
     pub(crate) fn partition(&self, id: PartitionId) -> Result<Rc<Partition>> {
-        self.partitions.get(id).ok_or(Error::Unavailable("the partition is not on this shard"))
+        let partition = self.partitions.get(id).ok_or(Error::Unavailable("the partition is not on this shard"))?;
+        if partition.is_damaged() && id != PartitionId::BUCKETS {
+            return Err(Error::Unavailable("acknowledged commits of this partition cannot be read"));
+        }
+        Ok(partition)
     }
 
     pub(crate) fn partitions(&self) -> &Rc<Partitions> {

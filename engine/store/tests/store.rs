@@ -105,6 +105,24 @@ async fn read(store: &Store, bucket: types::BucketId, name: &str) -> Result<Vec<
     Ok(bytes)
 }
 
+#[test]
+fn commits_that_come_all_at_once_find_buffers_in_the_smallest_pool() {
+    let root = root();
+    with_store(config(root.path(), 6), 1, |store| async move {
+        let bucket = store.create_bucket(&bucket_name("bucket"), Vec::new()).await.expect("made").id;
+        let puts: Vec<_> = (0..400)
+            .map(|n| {
+                let store = store.clone();
+                rt::spawn(async move { put(&store, bucket, &format!("k{n}"), &pattern(n, 30_000)).await })
+            })
+            .collect();
+        for put in puts {
+            put.await.expect("is committed");
+        }
+        assert_eq!(read(&store, bucket, "k399").await.expect("is there"), pattern(399, 30_000));
+    });
+}
+
 const SIZES: [usize; 9] = [0, 1, 4096, 32 << 10, (32 << 10) + 1, 1 << 20, (1 << 20) + 1, 3_333_333, 9 << 20];
 
 #[test]

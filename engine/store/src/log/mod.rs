@@ -24,7 +24,7 @@ pub(crate) use crate::format::volume::Closed;
 use crate::format::volume::{CLOSES_MAX, Class};
 use crate::ids::{PAGE_BYTES, SlotOffset};
 use crate::node::Node;
-use crate::stripe::STRIPE_LEN_MAX;
+use crate::stripe::{Layout, STRIPE_LEN_MAX};
 use crate::volume::Volume;
 
 /// Largest batch: linear bytes of its stripe.
@@ -48,8 +48,11 @@ pub(crate) trait Sink {
     fn durable(&self, entries: Vec<Entry>, position_after: Position);
 
     /// The stream cannot go on: these entries, all that were not durable, fail together. Whether they will be found by a
-    /// recovery is not known.
+    /// recovery is not known until `ended`.
     fn failed(&self, entries: &[Entry]);
+
+    /// The ends of all volumes that entries failed in are recorded: no recovery will find one that failed.
+    fn ended(&self);
 }
 
 /// How a stream begins.
@@ -85,6 +88,8 @@ struct State {
     pending_bytes: usize,
     /// Where batches go now.
     volume: Arc<Volume>,
+    /// Largest batch: linear bytes of its stripe.
+    batch_max: usize,
     /// Slots of `volume` whose drives were suspect or out when it was made: no better one could be had then.
     sick_slots: u32,
     next: SlotOffset,
@@ -127,6 +132,7 @@ impl Log {
             pending: VecDeque::new(),
             pending_bytes: 0,
             sick_slots: volume.sick_slots(),
+            batch_max: batch_bytes_max(&volume),
             volume,
             next,
             next_sequence: opening.sequence,
@@ -152,7 +158,7 @@ impl Log {
             Mode::Stopped(error) => return Err(error.clone()),
             Mode::Closing => return Err(Error::Unavailable("shutting down")),
         }
-        if len > batch_bytes_max(&state.volume) - BATCH_HEADER_LEN || entry.ops.len() > ENTRY_OPS_MAX {
+        if len > state.batch_max - BATCH_HEADER_LEN || entry.ops.len() > ENTRY_OPS_MAX {
             return Err(Error::Unavailable("an entry is larger than a batch"));
         }
         if state.pending_bytes + len > PENDING_BYTES_MAX || state.pending.len() >= PENDING_ENTRIES_MAX {
@@ -185,6 +191,13 @@ impl Log {
         }
     }
 
+    /// Bytes of batches that the current volume has room for.
+    pub(crate) fn room(&self) -> u64 {
+        let state = self.state.borrow();
+        let pages = u64::from(state.volume.end().0.saturating_sub(state.next.0));
+        pages * PAGE_BYTES as u64 * u64::from(state.volume.geometry.data)
+    }
+
     fn is_idle(&self) -> bool {
         let state = self.state.borrow();
         state.pending.is_empty() && state.flights.is_empty()
@@ -206,8 +219,17 @@ pub(crate) async fn first_volume(node: &Arc<Node>, closes: Vec<Closed>) -> Resul
     }
 }
 
-/// Largest batch that goes into `volume`: at most half of it, whatever its geometry.
+/// Largest batch that goes into `volume`: at most half of it, whatever its geometry; and no larger than that the pool has
+/// buffers for all of its fragments, or the log could wait for itself.
 fn batch_bytes_max(volume: &Volume) -> usize {
     let room = (volume.slot_bytes / 2) as usize;
-    BATCH_BYTES_MAX.min(room.saturating_sub(2 * PAGE_BYTES)).max(PAGE_BYTES)
+    let mut len = BATCH_BYTES_MAX.min(room.saturating_sub(2 * PAGE_BYTES)).max(PAGE_BYTES);
+    while len > PAGE_BYTES {
+        let fragment_bytes = Layout::for_len(volume.geometry, len).fragment_bytes();
+        if rt::buf::reserved(fragment_bytes) >= volume.geometry.width() {
+            break;
+        }
+        len = len / 4 * 3;
+    }
+    len
 }

@@ -128,7 +128,8 @@ impl Log {
         let (volume, mut entries, outcomes) = {
             let mut state = self.state.borrow_mut();
             let volume = state.volume.clone();
-            let (entries, outcomes) = take_batch(&mut state, batch_bytes_max(&volume));
+            let len_max = state.batch_max;
+            let (entries, outcomes) = take_batch(&mut state, len_max);
             (volume, entries, outcomes)
         };
         let layout = Layout::for_len(volume.geometry, batch::batch_len(&entries));
@@ -307,7 +308,10 @@ impl Log {
             let mut closes = self.state.borrow().unrecorded.clone();
             let predecessor = closes.pop();
             let error = match self.node.create_volume(Class::Log, closes, predecessor).await {
-                Ok(volume) => return self.install(volume),
+                Ok(volume) => {
+                    self.install(volume);
+                    return self.sink.ended();
+                }
                 Err(error) => error,
             };
             attempts += 1;
@@ -331,6 +335,7 @@ impl Log {
         state.durable.volume = volume.id;
         state.durable.offset = SlotOffset::FIRST_STRIPE;
         state.sick_slots = volume.sick_slots();
+        state.batch_max = batch_bytes_max(&volume);
         state.volume = volume;
         if let Mode::Stopped(_) = state.mode {
             state.mode = Mode::Running;
@@ -363,9 +368,9 @@ impl Log {
     fn prepare_spare(&self) {
         let mut state = self.state.borrow_mut();
         let filled = state.next.bytes() >= state.volume.slot_bytes / 4 * 3;
-        if filled && matches!(state.spare, Spare::None) {
+        if filled && matches!(state.spare, Spare::None) && !self.node.is_full() {
             let node = self.node.clone();
-            let spare = rt::spawn(async move { node.create_volume(Class::Log, Vec::new(), None).await });
+            let spare = rt::spawn(async move { node.create_spare().await });
             state.spare = Spare::Coming(spare);
         }
     }

@@ -12,6 +12,7 @@ use super::flag::Flag;
 use super::{Config, INSTANCES, Node, SHARDS_MAX, watch};
 use crate::drive::{Drive, Looked, State, form, look};
 use crate::ids::{DriveId, StartNumber};
+use crate::space::reserve::Reserve;
 use crate::topology::{
     self, Chosen, DRIVES_MAX, Decision, OpenError, PARTITIONS_MAX, Seen, Topology, TurnQueue, Wanted, decide, may_start,
 };
@@ -94,7 +95,7 @@ async fn start(mut config: Config, looked: Vec<Looked>, mut chosen: Chosen) -> R
         topology: RwLock::new(Arc::new(topology)),
         turns: TurnQueue::default(),
         refuses_writes: AtomicBool::new(false),
-        full: AtomicBool::new(false),
+        reserve: Reserve::default(),
         volumes: RwLock::new(HashMap::new()),
         unborn: Mutex::new(Vec::new()),
         volume_counters: (0..SHARDS_MAX).map(|_| AtomicU32::new(0)).collect(),

@@ -33,6 +33,28 @@ impl Usage {
     }
 }
 
+/// What a partition keeps alive of a volume.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Live {
+    pub(crate) bytes: i64,
+    /// Small bodies, or extents.
+    pub(crate) bodies: i64,
+}
+
+impl Live {
+    /// One body of so many bytes; negative: one that was let go.
+    pub(crate) fn one(bytes: i64) -> Live {
+        Live { bytes, bodies: bytes.signum() }
+    }
+}
+
+impl std::ops::AddAssign for Live {
+    fn add_assign(&mut self, other: Live) {
+        self.bytes += other.bytes;
+        self.bodies += other.bodies;
+    }
+}
+
 impl std::ops::Add for Usage {
     type Output = Usage;
 
@@ -50,7 +72,7 @@ pub(super) struct Counters {
     usage: HashMap<BucketId, Usage>,
     /// Of entries that are decided but not durable.
     pending: HashMap<BucketId, Usage>,
-    live: HashMap<VolumeId, i64>,
+    live: HashMap<VolumeId, Live>,
     /// Changed since they were last written.
     changed: BTreeSet<Vec<u8>>,
 }
@@ -66,7 +88,8 @@ impl Counters {
                 self.usage.insert(bucket, usage);
             }
             Counter::Live(volume) => {
-                self.live.insert(volume, input.u64()? as i64);
+                let (bytes, bodies) = (input.u64()?, input.u64()?);
+                self.live.insert(volume, Live { bytes: bytes as i64, bodies: bodies as i64 });
             }
         }
         input.end()
@@ -108,8 +131,8 @@ impl Counters {
 
     fn add_live(&mut self, volume: VolumeId, bytes: i64) {
         let live = self.live.entry(volume).or_default();
-        *live += bytes;
-        if *live == 0 {
+        *live += Live::one(bytes);
+        if *live == Live::default() {
             self.live.remove(&volume);
         }
         self.changed.insert(keys::counter(Counter::Live(volume)));
@@ -126,7 +149,10 @@ impl Counters {
             Counter::Usage(bucket) => self.usage.get(&bucket).map(|usage| {
                 [usage.objects, usage.bytes, usage.versions].iter().flat_map(|value| value.to_le_bytes()).collect()
             }),
-            Counter::Live(volume) => self.live.get(&volume).map(|live| live.to_le_bytes().to_vec()),
+            Counter::Live(volume) => self
+                .live
+                .get(&volume)
+                .map(|live| [live.bytes, live.bodies].iter().flat_map(|value| value.to_le_bytes()).collect()),
         }
     }
 
@@ -138,7 +164,7 @@ impl Counters {
         self.durable(bucket) + self.pending.get(&bucket).copied().unwrap_or_default()
     }
 
-    pub(super) fn all_live(&self) -> impl Iterator<Item = (VolumeId, i64)> {
+    pub(super) fn all_live(&self) -> impl Iterator<Item = (VolumeId, Live)> {
         self.live.iter().map(|(volume, live)| (*volume, *live))
     }
 }

@@ -28,7 +28,7 @@ use crate::index::scan::{Page, Scan};
 use crate::index::{Absent, Bytes, Caches, FailedCopy, Index, OpenError, TreeError};
 use crate::log::{Log, Ticket};
 use counters::Counters;
-pub(crate) use counters::Usage;
+pub(crate) use counters::{Live, Usage};
 pub(crate) use flush::FlushError;
 use flush::Sealed;
 pub(crate) use locks::KeyLock;
@@ -416,8 +416,8 @@ impl Partition {
         }
     }
 
-    /// The volumes that this partition keeps alive, and how many bytes of each, as of the durable LSN.
-    pub(crate) fn all_live(&self) -> Vec<(VolumeId, i64)> {
+    /// The volumes that this partition keeps alive, and how much of each, as of the durable LSN.
+    pub(crate) fn all_live(&self) -> Vec<(VolumeId, Live)> {
         self.state.borrow().counters.all_live().collect()
     }
 

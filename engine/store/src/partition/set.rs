@@ -99,7 +99,7 @@ impl Partitions {
         self.stream.position.set(Some(position));
     }
 
-    /// Whether a commit failed in this start: a recovery may yet find it, with the places it was written to.
+    /// Whether a commit failed that a recovery may yet find, with the places it was written to.
     pub(crate) fn any_failed(&self) -> bool {
         self.any_failed.get()
     }
@@ -187,5 +187,9 @@ impl Sink for Partitions {
                 partition.entry_failed(entry);
             }
         }
+    }
+
+    fn ended(&self) {
+        self.any_failed.set(false);
     }
 }

@@ -109,7 +109,7 @@ impl Rig {
 
     fn live(&self, volume: u64) -> i64 {
         let all = self.partition.all_live();
-        all.iter().find(|(id, _)| id.0 == volume).map_or(0, |(_, live)| *live)
+        all.iter().find(|(id, _)| id.0 == volume).map_or(0, |(_, live)| live.bytes)
     }
 
     async fn flush(&self) {

@@ -202,6 +202,8 @@ impl Sink for Collector {
 
     /// The tickets tell: recovery ends with their error, and is run again.
     fn failed(&self, _entries: &[Entry]) {}
+
+    fn ended(&self) {}
 }
 
 #[cfg(all(test, feature = "sim"))]

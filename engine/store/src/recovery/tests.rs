@@ -31,6 +31,7 @@ struct Model {
     recoveries: u32,
     recommitted: u64,
     appended: u64,
+    failed_for_good: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -92,6 +93,8 @@ struct ModelSink {
     /// A checkpoint is made at each so many batches; 0 = never.
     ckpt_every: u64,
     batches: Cell<u64>,
+    /// Failed, and may still be found.
+    uncertain: RefCell<Vec<Lsn>>,
 }
 
 impl Sink for ModelSink {
@@ -114,6 +117,16 @@ impl Sink for ModelSink {
         for entry in entries {
             let known = model.recent.get_mut(&entry.lsn).expect("was appended");
             assert!(!known.acknowledged, "what is durable does not fail");
+        }
+        self.uncertain.borrow_mut().extend(entries.iter().map(|entry| entry.lsn));
+    }
+
+    fn ended(&self) {
+        // From here on they must not come back.
+        let mut model = self.model.borrow_mut();
+        for lsn in self.uncertain.take() {
+            model.recent.remove(&lsn);
+            model.failed_for_good += 1;
         }
     }
 }
@@ -160,7 +173,12 @@ async fn process(plan: Rc<Plan>, model: Rc<RefCell<Model>>) -> Round {
     };
     assert_eq!(recovered.damage, []);
     assert_eq!(recovered.entries, found.len() as u64);
-    let sink = Rc::new(ModelSink { model: model.clone(), ckpt_every: plan.ckpt_every, batches: Cell::new(1) });
+    let sink = Rc::new(ModelSink {
+        model: model.clone(),
+        ckpt_every: plan.ckpt_every,
+        batches: Cell::new(1),
+        uncertain: RefCell::default(),
+    });
     let Ok(log) = Log::open(node.clone(), recovered.opening, sink).await else { return Round::Failed };
     model.borrow_mut().recommitted += recovered.recommitted;
     model.borrow_mut().settle(found);

@@ -12,7 +12,7 @@ use crate::ids::{SlotOffset, VolumeId};
 use crate::index::keys;
 use crate::list::scan_up_to;
 use crate::object::BAD_RECORD;
-use crate::partition::{Partition, Usage, View};
+use crate::partition::{Live, Partition, Usage, View};
 use crate::store::ShardStore;
 
 /// Attempts at a walk during which nothing is committed.
@@ -21,7 +21,7 @@ const ATTEMPTS: usize = 100;
 /// What the entries of a partition name.
 #[derive(Default)]
 struct Named {
-    live: BTreeMap<VolumeId, i64>,
+    live: BTreeMap<VolumeId, Live>,
     extents: HashSet<(VolumeId, SlotOffset)>,
     usage: BTreeMap<BucketId, Usage>,
     twice: Option<String>,
@@ -31,10 +31,12 @@ impl Named {
     fn add(&mut self, body: &Body) {
         match body {
             Body::Empty => {}
-            Body::Small { address, .. } => *self.live.entry(address.volume).or_default() += i64::from(address.len),
+            Body::Small { address, .. } => {
+                *self.live.entry(address.volume).or_default() += Live::one(i64::from(address.len))
+            }
             Body::Extents(extents) => {
                 for extent in extents {
-                    *self.live.entry(extent.volume).or_default() += extent.len as i64;
+                    *self.live.entry(extent.volume).or_default() += Live::one(extent.len as i64);
                     if !self.extents.insert((extent.volume, extent.at)) {
                         self.twice = Some(format!("{} at {} has two records", extent.volume, extent.at.0));
                     }

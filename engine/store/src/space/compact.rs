@@ -1,17 +1,20 @@
 //! Log compaction: small bodies that outlived their neighbours are committed again, so that their old volume can go.
 //!
+//! A volume is judged by the room that its bodies take when they are committed side by side: what compaction has packed is
+//! not sparse again, however small the bodies are. So many move at a time that they share batches.
+//!
 //! Several sparse volumes are taken at once, for one walk over the index finds the bodies of all of them. A body is read,
 //! then moves by a commit of its own, decided at the key's owner under the key's lock: the newest entry must still have the
 //! address. What moves keeps its version, etag and time. The parts of an upload are decided under the upload's lock, and
 //! stay where they are once it has ended: an object may have taken them.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::rc::Rc;
 
 use rt::ShardId;
 
 use super::volumes::Census;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::batch::Address;
 use crate::format::record::{Body, PartRecord, Record};
 use crate::get::ReadError;
@@ -20,13 +23,22 @@ use crate::index::keys;
 use crate::list::scan_up_to;
 use crate::log::SmallBody;
 use crate::object::BAD_RECORD;
-use crate::partition::{Change, Partition, View};
+use crate::partition::{Change, Live, Partition, View};
 use crate::put::PutBody;
 use crate::store::ShardStore;
 use crate::volume::{Class, Volume};
 
-/// A sealed log volume whose live bytes are below this share of its room is compacted, in percent.
+/// A sealed log volume whose bodies, packed, take less than this share of its room is compacted, in percent.
 const SPARSE_PERCENT: u64 = 40;
+/// The same while the drives are full: then room is worth more than writes.
+const SPARSE_PERCENT_FULL: u64 = 90;
+/// Room that an entry takes in a batch beside its body: 56 bytes of the entry, 16 of the body that it replaces, key and
+/// record. Generous.
+const ENTRY_BYTES: u64 = 288;
+/// What batches lose to headers and to the ends of pages, in percent of what is in them.
+const BATCH_LOSS_PERCENT: u64 = 25;
+/// Bodies that one shard moves at a time.
+const MOVES_MAX: usize = 128;
 /// Volumes compacted in one round.
 const VICTIMS_MAX: usize = 64;
 /// A walk over the index is not begun for less than this share of a volume's room, in percent of one volume.
@@ -37,30 +49,71 @@ const WALK_CHUNK: usize = 512;
 static MOVED_BYTES: telemetry::Counter =
     telemetry::Counter::new("hafiz_compacted_bytes_total", "Bytes of small bodies that were committed again.");
 
-/// Compacts the sparsest log volumes, if that frees at least one volume's room.
+/// Compacts the sparsest log volumes, if that frees at least one volume's room. On full drives as many as the reserve has
+/// room for: what was begun is finished, and frees more than it takes.
 pub(super) async fn compact_log_volumes(store: &Rc<ShardStore>) -> Result<()> {
+    let full = store.node().is_full();
     let census = Census::take().await;
-    let mut sparse: Vec<(u64, u64, VolumeId)> = Vec::new();
+    let mut sparse: Vec<Sparse> = Vec::new();
     for volume in store.node().volumes().iter().filter(|volume| volume.class == Class::Log) {
-        let (live, room) = (census.live(volume.id).max(0) as u64, room(volume));
+        let (live, room) = (census.live(volume.id), room(volume));
         // A volume without live bytes goes as a whole; one that a recovery would read is not done yet.
-        if live > 0 && live * 100 < room * SPARSE_PERCENT && census.is_covered(volume.id) {
-            sparse.push((live, room, volume.id));
+        if live.bytes > 0 && is_sparse(live, room, full) && census.is_covered(volume.id) {
+            sparse.push(Sparse { packed: packed_bytes(live), room, volume: volume.id });
         }
     }
-    sparse.sort_unstable();
+    sparse.sort_unstable_by_key(|sparse| (sparse.packed, sparse.volume));
     sparse.truncate(VICTIMS_MAX);
-    let gain: u64 = sparse.iter().map(|(live, room, _)| room - live).sum();
-    let one = sparse.first().map_or(0, |(_, room, _)| *room);
-    if sparse.is_empty() || gain * 100 < one * GAIN_MIN_PERCENT {
+    if full {
+        let budget = room_for_compaction(store).await;
+        let mut needed = 0;
+        sparse.retain(|sparse| {
+            needed += sparse.packed * (100 + BATCH_LOSS_PERCENT) / 100;
+            needed <= budget
+        });
+    }
+    let gain: u64 = sparse.iter().map(|sparse| sparse.room - sparse.packed).sum();
+    let one = sparse.first().map_or(0, |sparse| sparse.room);
+    if sparse.is_empty() || (!full && gain * 100 < one * GAIN_MIN_PERCENT) {
         return Ok(());
     }
-    let victims: Rc<HashSet<VolumeId>> = Rc::new(sparse.into_iter().map(|(_, _, id)| id).collect());
+    let victims: HashSet<VolumeId> = sparse.into_iter().map(|sparse| sparse.volume).collect();
     for shard in 0..rt::shard_count() {
-        let victims = HashSet::clone(&victims);
+        let victims = victims.clone();
         rt::call(ShardId(shard), move || async move { compact_shard(&crate::store::local(), victims).await }).await?;
     }
     Ok(())
+}
+
+struct Sparse {
+    /// Bytes of batches that its bodies take when they move.
+    packed: u64,
+    room: u64,
+    volume: VolumeId,
+}
+
+fn is_sparse(live: Live, room: u64, full: bool) -> bool {
+    let sparse_percent = if full { SPARSE_PERCENT_FULL } else { SPARSE_PERCENT };
+    packed_bytes(live) * 100 < room * sparse_percent
+}
+
+/// Bytes of batches that bodies take when they are committed side by side.
+fn packed_bytes(live: Live) -> u64 {
+    live.bytes.max(0) as u64 + live.bodies.max(0) as u64 * ENTRY_BYTES
+}
+
+/// Bytes of batches that compaction may write on full drives: what the logs' volumes have left, as if all had as little as
+/// the fullest, and what the reserve has for it.
+async fn room_for_compaction(store: &Rc<ShardStore>) -> u64 {
+    let shards = rt::shard_count();
+    let mut least = u64::MAX;
+    for shard in 0..shards {
+        least = least.min(rt::call(ShardId(shard), || async { crate::store::local().log().room() }).await);
+    }
+    let node = store.node();
+    let data = node.write_geometry().map_or(1, |(geometry, _)| u64::from(geometry.data));
+    let volumes = u64::from(node.reserve.volumes_for_compaction());
+    least * u64::from(shards) + volumes * node.log_slot_bytes() * data
 }
 
 /// Bytes of entries and bodies that a volume has room for.
@@ -69,6 +122,7 @@ fn room(volume: &Volume) -> u64 {
 }
 
 async fn compact_shard(store: &Rc<ShardStore>, victims: HashSet<VolumeId>) -> Result<()> {
+    let victims = Rc::new(victims);
     // Where nothing is committed nothing can move.
     for partition in store.partitions().all().into_iter().filter(|partition| !partition.is_damaged()) {
         for (from, to) in keys::spaces_with_bodies() {
@@ -80,22 +134,35 @@ async fn compact_shard(store: &Rc<ShardStore>, victims: HashSet<VolumeId>) -> Re
 
 async fn walk(
     store: &Rc<ShardStore>,
-    partition: &Partition,
+    partition: &Rc<Partition>,
     mut from: Vec<u8>,
     to: &[u8],
-    victims: &HashSet<VolumeId>,
+    victims: &Rc<HashSet<VolumeId>>,
 ) -> Result<()> {
+    let mut moves = VecDeque::new();
+    let mut outcome = Ok(());
     loop {
         let rows = scan_up_to(partition, from, to, WALK_CHUNK).await?;
-        let Some((last, _)) = rows.last() else { return Ok(()) };
+        let Some((last, _)) = rows.last() else { break };
         from = keys::successor(last);
-        for (key, value) in &rows {
-            if Holder::decode(key, value)?.is_some_and(|holder| holder.first_in(victims).is_some()) {
-                relocate(store, partition, key, victims).await?;
+        for (key, value) in rows {
+            if Holder::decode(&key, &value)?.is_some_and(|holder| holder.first_in(victims).is_some()) {
+                let (store, partition, victims) = (store.clone(), partition.clone(), victims.clone());
+                moves.push_back(rt::spawn(async move { relocate(&store, &partition, &key, &victims).await }));
+                if moves.len() >= MOVES_MAX {
+                    outcome = moves.pop_front().expect("some are on their way").await.and(outcome);
+                }
             }
+        }
+        if outcome.is_err() {
+            break;
         }
         rt::yield_now().await;
     }
+    for relocated in moves {
+        outcome = relocated.await.and(outcome);
+    }
+    outcome
 }
 
 /// A value that may name small bodies.
@@ -173,9 +240,11 @@ async fn relocate(
         };
         let body = if found.is_in_pieces() {
             // A piece's address has no fixed place in the record, so it moves to a data volume.
-            let mut put = store.put_large(bytes.len() as u64);
-            put.write(&bytes).await?;
-            put.finish().await?
+            match put_apart(store, &bytes).await {
+                // On full drives no data volume is made: the others can move all the same.
+                Err(Error::Full) => return Ok(()),
+                put => put?,
+            }
         } else {
             let len = bytes.len() as u32;
             PutBody::Small { body: SmallBody::from(bytes), crc, len }
@@ -214,6 +283,13 @@ async fn relocate(
     }
 }
 
+/// Stores a body in a data volume.
+async fn put_apart(store: &Rc<ShardStore>, bytes: &[u8]) -> Result<PutBody> {
+    let mut put = store.put_large(bytes.len() as u64);
+    put.write(bytes).await?;
+    put.finish().await
+}
+
 /// What `key` holds that may name small bodies.
 async fn find(partition: &Partition, key: &[u8], view: View) -> Result<Option<Holder>> {
     match partition.get(key, view).await? {
@@ -230,4 +306,26 @@ async fn read_small(store: &Rc<ShardStore>, address: Address, crc: u32) -> std::
         bytes.extend_from_slice(&window?);
     }
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What an entry takes beside its body when the key has 20 bytes: less than `ENTRY_BYTES`.
+    const SHORT_ENTRY_BYTES: u64 = 190;
+
+    #[test]
+    fn a_volume_filled_side_by_side_is_sparse_only_after_most_of_it_was_let_go() {
+        let room = 64 << 20;
+        for body in [1, 100, 4_096, 32 << 10] {
+            let all = room / (SHORT_ENTRY_BYTES + body);
+            let live = |bodies: u64| Live { bytes: (bodies * body) as i64, bodies: bodies as i64 };
+            for full in [false, true] {
+                assert!(!is_sparse(live(all), room, full), "{body}: all live");
+                assert!(is_sparse(live(all / 5), room, full), "{body}: a fifth live");
+            }
+            assert!(is_sparse(live(all / 2), room, true), "{body}: half live, and room is short");
+        }
+    }
 }

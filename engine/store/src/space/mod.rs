@@ -42,6 +42,10 @@ pub(crate) async fn run(store: Rc<ShardStore>) {
     {
         telemetry::warn!("what earlier starts left is not given back, tried again at the next start: {error}");
     }
+    if rt::this_shard() == ShardId(0) {
+        store.node().refresh_space().await;
+        reserve::refill(store.node()).await;
+    }
     while !store.is_closing() {
         let pause = if store.node().is_full() { FULL_PASS_EVERY } else { PASS_EVERY };
         rt::time::sleep(store.node().config.upkeep_every().unwrap_or(pause)).await;

@@ -1,107 +1,209 @@
 //! The reserve: room that is kept for what makes room.
 //!
-//! Each drive holds a ballast file. When a log volume or a table finds the drives full, the ballast is given up: deletes,
-//! checkpoints and compaction go on with its room, while bodies and uploads are refused with `Full`. The reclaimer takes the
-//! ballast back as soon as there is room for it again, and then bodies are taken again. No restart is needed.
+//! Each drive holds ballast: one file of the size of a log volume's slot for each log volume of the reserve, and one for
+//! tables. When a log volume finds the drives full the store is *full*: bodies are refused, and from then on each log volume
+//! takes the room of one ballast file, never what else becomes free. A flush that finds a drive full gets the ballast of the
+//! tables. What the reclaimer frees goes back into the ballast, that of the tables first; when all of it is held again, with
+//! room for one more log volume, bodies are taken again. No restart is needed.
 //!
-//! The ballast is one for all: when deletes that come one by one have filled it with log before tables and compaction had
-//! their turn, deletes are refused too, and small bodies do not give their room back.
+//! So none of the three can starve the others: checkpoints have the tables' room, deletes stop before they eat what
+//! compaction needs, and compaction is begun only when it can be finished before it eats what the next start needs.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 
+use rt::ShardId;
 use rt::file::{File, OpenOptions};
 
 use crate::drive::{Drive, is_full};
 use crate::node::Node;
+use crate::topology::TurnQueue;
 
-const NAME: &str = "ballast";
-/// The ballast takes at most this share of a drive, and at most so much.
-const SHARE_MAX: u64 = 64;
-const BYTES_MAX: u64 = 512 << 20;
+/// Ballast files are called `ballast.` and their number, or this.
+const TABLES: &str = "ballast.tables";
+/// The ballast of the tables takes at most this share of a drive, and at most or at least so much.
+const TABLES_SHARE_MAX: u64 = 64;
+const TABLES_BYTES_MAX: u64 = 512 << 20;
+const TABLES_BYTES_MIN: u64 = 4 << 20;
 /// Memtables of each partition that a full store must be able to flush.
 const MEMTABLES: u64 = 2;
-/// Room that must be free beyond the ballast before it is taken back, as a share of the ballast.
-const SLACK_SHARE: u64 = 2;
+/// Log volumes of the reserve for each shard: the first for deletes, the second for compaction, the last for the next start.
+const VOLUMES_PER_SHARD: u32 = 3;
+const COMPACTION_FROM: u32 = 2;
+const START_FROM: u32 = 1;
 
 static FULL: telemetry::Gauge =
     telemetry::Gauge::new("hafiz_storage_full", "1 while bodies are refused because the drives are full.");
+static VOLUMES: telemetry::Gauge =
+    telemetry::Gauge::new("hafiz_reserve_log_volumes", "Log volumes that the reserve has room for.");
 
-fn path(drive: &Drive) -> PathBuf {
-    drive.dir.join(NAME)
+/// What of the reserve is held now.
+#[derive(Default)]
+pub(crate) struct Reserve {
+    full: AtomicBool,
+    /// Ballast files for log volumes, held on every drive that is used. Only shard 0 changes it, in a turn.
+    volumes: AtomicU32,
+    turns: TurnQueue,
 }
 
-/// Bytes of one drive's ballast: log volumes for each shard and the largest compaction, and its share of what flushes write,
-/// within bounds that leave small drives usable.
-fn ballast_bytes(node: &Node, total: u64) -> u64 {
-    let log_slots = u64::from(rt::shard_count()) + 1;
+impl Reserve {
+    /// Whether new data is refused because the reserve is in use.
+    pub(crate) fn is_full(&self) -> bool {
+        self.full.load(Relaxed)
+    }
+
+    fn set_full(&self, full: bool) -> bool {
+        FULL.set(i64::from(full));
+        self.full.swap(full, Relaxed)
+    }
+
+    fn set_volumes(&self, volumes: u32) {
+        VOLUMES.set(i64::from(volumes));
+        self.volumes.store(volumes, Relaxed);
+    }
+
+    /// Whether what makes room in the long run, deletes above all, may be logged.
+    pub(crate) fn takes_deletes(&self) -> bool {
+        !self.is_full() || self.volumes.load(Relaxed) >= COMPACTION_FROM * u32::from(rt::shard_count())
+    }
+
+    /// Log volumes that compaction may take.
+    pub(super) fn volumes_for_compaction(&self) -> u32 {
+        self.volumes.load(Relaxed).saturating_sub(START_FROM * u32::from(rt::shard_count()))
+    }
+}
+
+fn volumes_wanted() -> u32 {
+    VOLUMES_PER_SHARD * u32::from(rt::shard_count())
+}
+
+fn tables_path(drive: &Drive) -> PathBuf {
+    drive.dir.join(TABLES)
+}
+
+fn volume_path(drive: &Drive, number: u32) -> PathBuf {
+    drive.dir.join(format!("ballast.{number}"))
+}
+
+/// Bytes of one drive's ballast for tables: its share of what flushes write, within bounds that leave small drives usable.
+fn tables_bytes(node: &Node, total: u64) -> u64 {
     let drives = node.drives().len().max(1) as u64;
     let copies = u64::from(node.topology().parity) + 1;
     let tables = MEMTABLES * node.config.memory_bytes / 8 * copies / drives;
-    let logs = log_slots * node.log_slot_bytes();
-    // Less than the logs need would keep a full store from starting again.
-    (logs + tables).min(total / SHARE_MAX).min(BYTES_MAX).max(logs)
+    tables.min(total / TABLES_SHARE_MAX).clamp(TABLES_BYTES_MIN, TABLES_BYTES_MAX)
 }
 
-/// Gives the ballast up; whether there was any to give.
-pub(crate) async fn release(node: &Node) -> bool {
-    node.set_full(true);
-    FULL.set(1);
-    let mut released = false;
+/// Looks what an earlier start holds. Called on shard 0 before the first volume is made.
+pub(crate) async fn look(node: &Node) {
+    let mut held = volumes_wanted();
     for drive in node.drives().iter().filter(|drive| drive.is_usable()) {
-        match rt::file::unlink(path(drive)).await {
-            Ok(()) => released = true,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => telemetry::warn!("the reserve cannot be given up: {error}"; drive = drive.dir.display()),
+        let mut volumes = 0;
+        while volumes < held && rt::file::exists(volume_path(drive, volumes)).await.unwrap_or(false) {
+            volumes += 1;
         }
+        held = volumes;
     }
-    if released {
+    node.reserve.set_volumes(held);
+}
+
+/// Gives up the ballast of one log volume, on behalf of one that is made now; the bytes of its slots. `None`: there is none.
+/// The store is full from here on.
+pub(crate) async fn give_volume(node: &Arc<Node>) -> Option<u64> {
+    let node = node.clone();
+    // A task of its own, so that a caller that goes away leaves no turn half taken.
+    rt::call(ShardId(0), move || async move { rt::spawn(give_volume_here(node)).await }).await
+}
+
+async fn give_volume_here(node: Arc<Node>) -> Option<u64> {
+    let _turn = node.reserve.turns.take().await;
+    if !node.reserve.set_full(true) {
         telemetry::error!("the drives are full: new data is refused until something is deleted");
     }
-    released
-}
-
-/// Takes the ballast back on every drive; the store is full as long as one of them has no room for it.
-pub(crate) async fn refill(node: &Arc<Node>) {
-    let was_full = node.is_full();
+    let number = node.reserve.volumes.load(Relaxed).checked_sub(1)?;
+    node.reserve.set_volumes(number);
+    let mut given: Option<u64> = None;
     for drive in node.drives().iter().filter(|drive| drive.is_usable()) {
-        let wanted = ballast_bytes(node, drive.space().total);
-        let held = rt::file::metadata(path(drive)).await.map_or(0, |metadata| metadata.len);
-        if held >= wanted {
-            continue;
-        }
-        let slack = if was_full { wanted / SLACK_SHARE } else { 0 };
-        if drive.space().free < wanted - held + slack || grow(drive, wanted).await == Grown::Full {
-            node.set_full(true);
-            FULL.set(1);
-            return;
+        if let Some(bytes) = give(drive, &volume_path(drive, number)).await {
+            given = Some(given.map_or(bytes, |least| least.min(bytes)));
         }
     }
-    if was_full {
+    given
+}
+
+/// Gives up the ballast of the tables: a flush has found a drive full.
+pub(crate) async fn give_tables(node: &Arc<Node>) {
+    let node = node.clone();
+    rt::call(ShardId(0), move || async move {
+        let give = async move {
+            let _turn = node.reserve.turns.take().await;
+            node.reserve.set_full(true);
+            for drive in node.drives().iter().filter(|drive| drive.is_usable()) {
+                if give(drive, &tables_path(drive)).await.is_some() {
+                    telemetry::error!("tables found the drive full and take from the reserve"; drive = drive.dir.display());
+                }
+            }
+        };
+        rt::spawn(give).await;
+    })
+    .await;
+}
+
+/// Removes one ballast file; the bytes it had.
+async fn give(drive: &Drive, path: &Path) -> Option<u64> {
+    let bytes = rt::file::metadata(path).await.ok()?.len;
+    match rt::file::unlink(path).await {
+        Ok(()) => Some(bytes),
+        Err(error) => {
+            telemetry::warn!("the reserve cannot be given up: {error}"; drive = drive.dir.display());
+            None
+        }
+    }
+}
+
+/// Takes back what is missing of the ballast, as far as there is room; the store is full as long as something is missing.
+/// Called on shard 0.
+pub(crate) async fn refill(node: &Arc<Node>) {
+    let _turn = node.reserve.turns.take().await;
+    let was_full = node.reserve.is_full();
+    let slot_bytes = node.log_slot_bytes();
+    let mut held = volumes_wanted();
+    let mut has_slack = true;
+    for drive in node.drives().iter().filter(|drive| drive.is_usable()) {
+        let mut room = hold(drive, &tables_path(drive), tables_bytes(node, drive.space().total)).await;
+        let mut volumes = 0;
+        while room && volumes < held {
+            room = hold(drive, &volume_path(drive, volumes), slot_bytes).await;
+            volumes += u32::from(room);
+        }
+        held = held.min(volumes);
+        let free = rt::file::fs_space(&drive.dir).await.map_or(u64::MAX, |space| space.free);
+        has_slack &= room && free >= slot_bytes;
+    }
+    node.reserve.set_volumes(held);
+    let full = if was_full { !has_slack } else { held < volumes_wanted() };
+    if node.reserve.set_full(full) && !full {
         telemetry::info!("there is room again: new data is taken");
     }
-    node.set_full(false);
-    FULL.set(0);
 }
 
-#[derive(PartialEq, Eq)]
-enum Grown {
-    Done,
-    Full,
-    /// The drive fails: that is found out elsewhere, and says nothing about room.
-    Failed,
-}
-
-async fn grow(drive: &Drive, bytes: u64) -> Grown {
+/// Whether a ballast file of about so many bytes is there or could be made. What is wanted follows the free room, so a file
+/// of half the size still serves. A drive that fails is no full one: that is found out elsewhere.
+async fn hold(drive: &Drive, path: &Path, bytes: u64) -> bool {
+    if rt::file::metadata(path).await.is_ok_and(|metadata| metadata.len >= bytes / 2) {
+        return true;
+    }
     let grown = async {
-        let file = File::open(path(drive), OpenOptions { create: true, ..OpenOptions::READ_WRITE_DIRECT }).await?;
+        let file = File::open(path, OpenOptions { create: true, ..OpenOptions::READ_WRITE_DIRECT }).await?;
         file.allocate(0, bytes).await
     };
-    match grown.await {
-        Ok(()) => Grown::Done,
-        Err(error) => {
-            telemetry::warn!("the reserve cannot be held: {error}"; drive = drive.dir.display());
-            if is_full(&error) { Grown::Full } else { Grown::Failed }
-        }
+    let Err(error) = grown.await else { return true };
+    // Part of it may have been taken.
+    if let Err(error) = rt::file::unlink(path).await {
+        telemetry::warn!("the reserve cannot be given up: {error}"; drive = drive.dir.display());
     }
+    if !is_full(&error) {
+        telemetry::warn!("the reserve cannot be held: {error}"; drive = drive.dir.display());
+    }
+    !is_full(&error)
 }

@@ -1,6 +1,6 @@
 //! Whole volumes: gone when nothing live is in them and nothing needs them for recovery.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 
 use rt::ShardId;
@@ -10,6 +10,7 @@ use super::readers;
 use crate::error::Result;
 use crate::format::batch::Ckpt;
 use crate::ids::{PartitionId, VolumeId};
+use crate::partition::Live;
 use crate::store::ShardStore;
 use crate::volume::{Class, Volume};
 
@@ -18,9 +19,9 @@ static REMOVED: telemetry::Counter =
 
 /// What all shards know of volumes, at one moment each.
 pub(super) struct Census {
-    live: HashMap<VolumeId, i64>,
+    live: HashMap<VolumeId, Live>,
     ckpts: Vec<(PartitionId, Ckpt)>,
-    /// A commit failed in this start and may yet be found by a recovery: volumes of this start stay.
+    /// A commit failed that a recovery may yet find: volumes of this start stay.
     pub(super) uncertain: bool,
     /// Acknowledged commits of a partition cannot be read: what they name is not counted.
     damaged: bool,
@@ -40,7 +41,7 @@ impl Census {
                 (live, ckpts, store.partitions().any_failed(), damaged)
             });
             let (live, ckpts, uncertain, damaged) = answer.await;
-            live.into_iter().for_each(|(volume, bytes)| *census.live.entry(volume).or_insert(0) += bytes);
+            live.into_iter().for_each(|(volume, live)| *census.live.entry(volume).or_default() += live);
             census.ckpts.extend(ckpts);
             census.uncertain |= uncertain;
             census.damaged |= damaged;
@@ -48,8 +49,8 @@ impl Census {
         census
     }
 
-    pub(super) fn live(&self, volume: VolumeId) -> i64 {
-        self.live.get(&volume).copied().unwrap_or(0)
+    pub(super) fn live(&self, volume: VolumeId) -> Live {
+        self.live.get(&volume).copied().unwrap_or_default()
     }
 
     /// Whether no recovery will read this log volume: every partition's tables, on all their copies, hold what is in it.
@@ -74,7 +75,7 @@ fn is_before(volume: VolumeId, at: VolumeId) -> bool {
 /// The first half is looked at before the counters are asked, so that nothing can become live in between.
 pub(super) async fn free_dead_volumes(store: &Rc<ShardStore>) -> Result<()> {
     let start = store.node().start;
-    let idle: HashSet<VolumeId> = store.node().volumes().iter().filter(|v| is_idle(v)).map(|v| v.id).collect();
+    let idle: BTreeSet<VolumeId> = store.node().volumes().iter().filter(|v| is_idle(v)).map(|v| v.id).collect();
     let census = Census::take().await;
     if census.damaged {
         return Ok(());
@@ -86,7 +87,7 @@ pub(super) async fn free_dead_volumes(store: &Rc<ShardStore>) -> Result<()> {
             Class::Data => true,
             Class::Log => census.is_covered(id),
         };
-        if unneeded && census.live(id) == 0 && !(census.uncertain && id.start() == start) {
+        if unneeded && census.live(id) == Live::default() && !(census.uncertain && id.start() == start) {
             dead.push(ProvenDead::new(id));
         }
     }

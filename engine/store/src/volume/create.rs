@@ -26,7 +26,8 @@ const DATA_SHARE: u64 = 256;
 impl Node {
     /// Makes a volume that is ready to be written: its files, names and first pages are durable on all of its drives.
     ///
-    /// A drive that fails while it is made is taken out, and the volume is made without it.
+    /// A drive that fails while it is made is taken out, and the volume is made without it. On full drives a log volume
+    /// takes its room from the reserve.
     /// Errors: `Full`, with everything removed again; `Unavailable` when too few drives are left, or none.
     /// Panics if `closes` is longer than `CLOSES_MAX`.
     pub(crate) async fn create_volume(
@@ -35,17 +36,32 @@ impl Node {
         closes: Vec<Closed>,
         predecessor: Option<Closed>,
     ) -> Result<Arc<Volume>> {
-        let made = self.try_create_volume(class, closes.clone(), predecessor).await;
-        // The log goes on with what is held in reserve: deletes and compaction need it to make room.
-        if class == Class::Log && matches!(made, Err(Error::Full)) && reserve::release(self).await {
-            return self.try_create_volume(class, closes, predecessor).await;
+        if !self.is_full() {
+            let made = self.try_create_volume(class, None, closes.clone(), predecessor).await;
+            if class == Class::Data || !matches!(made, Err(Error::Full)) {
+                return made;
+            }
+        } else if class == Class::Data {
+            // What becomes free belongs to the reserve first.
+            return Err(Error::Full);
         }
-        made
+        let slot_bytes = reserve::give_volume(self).await.ok_or(Error::Full)?;
+        self.try_create_volume(class, Some(slot_bytes), closes, predecessor).await
     }
 
+    /// Makes a log volume ahead of need. Unlike `create_volume` it leaves the reserve alone.
+    pub(crate) async fn create_spare(self: &Arc<Node>) -> Result<Arc<Volume>> {
+        if self.is_full() {
+            return Err(Error::Full);
+        }
+        self.try_create_volume(Class::Log, None, Vec::new(), None).await
+    }
+
+    /// `slot_bytes`: of each slot; `None` = by class and room.
     async fn try_create_volume(
         self: &Arc<Node>,
         class: Class,
+        slot_bytes: Option<u64>,
         closes: Vec<Closed>,
         predecessor: Option<Closed>,
     ) -> Result<Arc<Volume>> {
@@ -62,7 +78,7 @@ impl Node {
                 volume: id,
                 deployment: self.deployment,
                 epoch: self.topology().number,
-                slot_bytes: self.slot_bytes(class, &drives),
+                slot_bytes: slot_bytes.unwrap_or_else(|| self.slot_bytes(class, &drives)),
                 secret: rt::random::u64() as u32 | 1,
                 class,
                 geometry,
@@ -88,8 +104,8 @@ impl Node {
     /// The drives and geometry of a volume made now; `None` without a usable drive. Suspect drives get no new volumes
     /// as long as there are others.
     pub(crate) fn write_geometry(&self) -> Option<(Geometry, Vec<Arc<Drive>>)> {
-        let topology = self.topology();
-        let members = || self.drives().iter().filter(|drive| topology.is_in(drive.id));
+        let (topology, drives) = (self.topology(), self.drives());
+        let members = || drives.iter().filter(|drive| topology.is_in(drive.id));
         let well: Vec<Arc<Drive>> = members().filter(|drive| drive.state() == State::In).cloned().collect();
         let mut drives =
             if well.is_empty() { members().filter(|drive| drive.is_usable()).cloned().collect() } else { well };
