@@ -183,6 +183,19 @@ impl File {
         }
     }
 
+    /// The first byte at or behind `offset` that may be anything but zero; `None` when there is none. Room that was allocated
+    /// and never written is stepped over without reading it, on file systems that know.
+    pub async fn next_data(&self, offset: u64) -> io::Result<Option<u64>> {
+        match &self.handle {
+            Handle::Real(fd) => {
+                let fd = fd.clone();
+                offload(move || sys::seek_data(&fd, offset)).await
+            }
+            #[cfg(feature = "sim")]
+            Handle::Sim(_) => Ok(Some(offset)),
+        }
+    }
+
     /// Cuts or extends the file; what is added reads as zeros.
     pub async fn set_len(&self, len: u64) -> io::Result<()> {
         match &self.handle {

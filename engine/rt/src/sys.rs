@@ -266,3 +266,19 @@ pub(crate) fn catch_signals(event: &'static OwnedFd, numbers: &[i32]) -> io::Res
     }
     Ok(())
 }
+
+/// The first byte at or behind `from` that may be data; `None` when the rest of the file is a hole. File systems that cannot
+/// tell call everything data.
+pub(crate) fn seek_data(fd: &OwnedFd, from: u64) -> io::Result<Option<u64>> {
+    let from = libc::off_t::try_from(from).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    // SAFETY: takes no memory of ours; the descriptor is open as long as the reference lives.
+    let found = unsafe { libc::lseek(fd.as_raw_fd(), from, libc::SEEK_DATA) };
+    if found >= 0 {
+        return Ok(Some(found as u64));
+    }
+    match io::Error::last_os_error() {
+        error if error.raw_os_error() == Some(libc::ENXIO) => Ok(None),
+        error if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EOPNOTSUPP)) => Ok(Some(from as u64)),
+        error => Err(error),
+    }
+}

@@ -1,24 +1,24 @@
 //! Listing: a page is a merge of the cursors of the bucket's partitions.
 //!
-//! A bucket is spread over a fixed number of partitions. Each owner walks its slice of the key order and answers with
-//! what a page may show; the caller merges. Cost is O(page), whatever the bucket holds: a delimiter seeks past each
-//! common prefix, and an owner stops after a budget of entries and says where to go on.
+//! A bucket is spread over a fixed number of partitions. Each owner walks its slices of the key order and answers with
+//! what a page may show; the caller merges, and decodes what the page does show. Cost is O(page), whatever the bucket
+//! holds: a delimiter seeks past each common prefix, and an owner stops after a budget of entries and says where to go on.
 
-use std::collections::VecDeque;
+mod merge;
+
+use std::rc::Rc;
 
 use types::{Attributes, BucketId, Etag, ObjectKey, Timestamp};
 
 use crate::error::Result;
 use crate::format::record;
 use crate::ids::PartitionId;
-use crate::index::scan::{Group, Item, Scan};
+use crate::index::scan::{self, Group, Item, Scan};
 use crate::index::{Bytes, keys};
 use crate::object::BAD_RECORD;
-use crate::partition::Partition;
+use crate::partition::{Partition, scan_each};
 use crate::store::{ShardStore, Store};
-
-/// Entries asked of a partition beyond its even share of the page: most pages then need one round.
-const SLICE_SLACK: usize = 24;
+use merge::Merge;
 
 /// What to list.
 #[derive(Clone, Debug, Default)]
@@ -67,45 +67,12 @@ pub struct Page {
     pub next: Option<String>,
 }
 
-/// A part of one partition's order.
-pub(crate) struct Slice {
-    pub(crate) entries: Vec<Listed>,
-    /// Index key to go on from; `None`: the partition has no more.
-    pub(crate) resume: Option<Vec<u8>>,
-}
-
-/// Merges sorted cursors into one page. Names that several cursors show (common prefixes) come once.
-struct Merge {
-    cursors: Vec<Cursor>,
-}
-
-struct Cursor {
+/// Where to go on in one partition.
+struct Errand {
+    /// Place in the merge.
+    cursor: usize,
     partition: PartitionId,
-    entries: VecDeque<Listed>,
-    resume: Option<Vec<u8>>,
-}
-
-impl Cursor {
-    fn starved(&self) -> bool {
-        self.entries.is_empty() && self.resume.is_some()
-    }
-}
-
-impl Merge {
-    /// The cursor with the smallest name; `None` when all are at their end. No cursor may be starved.
-    fn smallest(&self) -> Option<usize> {
-        debug_assert!(!self.cursors.iter().any(Cursor::starved));
-        let heads = self.cursors.iter().enumerate().filter_map(|(i, cursor)| Some((cursor.entries.front()?.name(), i)));
-        heads.min().map(|(_, i)| i)
-    }
-
-    fn drop_heads_named(&mut self, name: &str) {
-        for cursor in &mut self.cursors {
-            while cursor.entries.front().is_some_and(|entry| entry.name() == name) {
-                cursor.entries.pop_front();
-            }
-        }
-    }
+    from: Vec<u8>,
 }
 
 impl Store {
@@ -116,52 +83,74 @@ impl Store {
             return Ok(page);
         }
         let start = first_key(bucket, &list);
-        let partitions: Vec<_> = keys::partitions_of(bucket, self.partition_count()).collect();
-        let share = (list.max / partitions.len() * 5 / 4 + SLICE_SLACK).min(list.max + 1);
-        let cursor = |partition| Cursor { partition, entries: VecDeque::new(), resume: Some(start.clone()) };
-        let mut merge = Merge { cursors: partitions.into_iter().map(cursor).collect() };
+        let mut merge = Merge::new(keys::partitions_of(bucket, self.partition_count()), &start);
+        let mut share = even_share(list.max, merge.cursors().len());
         loop {
-            self.feed(bucket, &list, share, &mut merge).await?;
+            self.feed(bucket, &list, &mut share, &mut merge).await?;
             let Some(smallest) = merge.smallest() else {
                 return Ok(page);
             };
+            let name = merge.name(smallest);
+            // Common prefixes may be in several partitions.
+            if let Some(Listed::Prefix(last)) = page.entries.last()
+                && keys::parse_current(name).is_some_and(|(_, name)| name == last.as_bytes())
+            {
+                merge.take(smallest);
+                continue;
+            }
             if page.entries.len() == list.max {
                 page.next = page.entries.last().map(|entry| entry.name().to_owned());
                 return Ok(page);
             }
-            let entry = merge.cursors[smallest].entries.pop_front().expect("the smallest cursor has an entry");
-            if let Listed::Prefix(prefix) = &entry {
-                merge.drop_heads_named(prefix);
-            }
-            page.entries.push(entry);
+            page.entries.push(match merge.take(smallest) {
+                Item::Entry { key, value } => Listed::Object(summary(object_key(&key)?, &value)?),
+                Item::Prefix(prefix) => Listed::Prefix(object_key(&prefix)?.into()),
+            });
         }
     }
 
-    /// Fetches the next slice of every cursor that has run dry, all at once. A slice that spent its budget on tombstones
-    /// may be empty and not at its end: then again.
-    async fn feed(&self, bucket: BucketId, list: &List, share: usize, merge: &mut Merge) -> Result<()> {
-        while merge.cursors.iter().any(Cursor::starved) {
+    /// Fetches the next slice of every cursor that has run dry, all at once, with one message to each owner. A slice that
+    /// spent its budget on tombstones may be empty and not at its end: then again.
+    async fn feed(&self, bucket: BucketId, list: &List, share: &mut usize, merge: &mut Merge) -> Result<()> {
+        while merge.is_starved() {
+            let mut errands: Vec<Vec<Errand>> = Vec::new();
+            for (cursor, partition, from) in merge.starved() {
+                let errand = Errand { cursor, partition, from };
+                let owner = |errand: &Errand| self.owner(errand.partition);
+                match errands.iter_mut().find(|errands| owner(&errands[0]) == owner(&errand)) {
+                    Some(errands) => errands.push(errand),
+                    None => errands.push(vec![errand]),
+                }
+            }
             let mut fetches = Vec::new();
-            for (i, cursor) in merge.cursors.iter_mut().enumerate().filter(|(_, cursor)| cursor.entries.is_empty()) {
-                let Some(resume) = cursor.resume.take() else { continue };
+            for errands in errands {
                 let (prefix, delimiter) = (list.prefix.clone(), list.delimiter.clone());
-                let (here, partition) = (self.clone(), cursor.partition);
+                let (here, want, partition) = (self.clone(), *share, errands[0].partition);
                 let fetch = async move {
-                    here.at_owner(partition, move |store| async move {
-                        slice(&store, partition, bucket, &prefix, delimiter, resume, share).await
-                    })
-                    .await
+                    let walk = move |store: Rc<ShardStore>| async move {
+                        slices(&store, bucket, &prefix, delimiter, errands, want).await
+                    };
+                    here.at_owner(partition, walk).await
                 };
-                fetches.push((i, rt::spawn(fetch)));
+                fetches.push(rt::spawn(fetch));
             }
-            for (i, fetch) in fetches {
-                let slice = fetch.await?;
-                merge.cursors[i].entries = slice.entries.into();
-                merge.cursors[i].resume = slice.resume;
+            let mut slices = Vec::new();
+            for fetch in fetches {
+                slices.append(&mut fetch.await?);
             }
+            merge.feed(slices);
+            // What ran dry was asked for too little: common prefixes are in all partitions, keys may be unevenly spread.
+            *share = (*share * 2).min(list.max + 1);
         }
         Ok(())
     }
+}
+
+/// Entries asked of each partition at first: its even share of the page and three deviations more, for a hash spreads keys
+/// as dice would. Most pages then need one round.
+fn even_share(max: usize, partitions: usize) -> usize {
+    let even = max / partitions;
+    (even + 3 * (even + 1).isqrt() + 1).min(max + 1)
 }
 
 /// The index key that a listing begins at.
@@ -213,28 +202,26 @@ pub(crate) async fn scan_up_to(
     Ok(rows)
 }
 
-/// Walks one partition's order from `from`, at its owner.
-async fn slice(
+/// Walks several partitions' orders, at their owner.
+async fn slices(
     store: &ShardStore,
-    partition: PartitionId,
     bucket: BucketId,
     prefix: &str,
     delimiter: Option<String>,
-    from: Vec<u8>,
+    errands: Vec<Errand>,
     want: usize,
-) -> Result<Slice> {
-    let partition = store.partition(partition)?;
+) -> Result<Vec<(usize, scan::Page)>> {
     let (base, to) = keys::current_range(bucket, prefix.as_bytes());
     let group = delimiter.map(|delimiter| Group { at: base.len(), delimiter: delimiter.into_bytes(), escaped: false });
-    let page = partition.scan(&Scan { from, to, limit: want, group }).await?;
-    let mut entries = Vec::with_capacity(page.items.len());
-    for item in page.items {
-        entries.push(match item {
-            Item::Entry { key, value } => Listed::Object(summary(object_key(&key)?, &value)?),
-            Item::Prefix(prefix) => Listed::Prefix(object_key(&prefix)?.as_str().to_owned()),
-        });
+    let mut partitions = Vec::with_capacity(errands.len());
+    for errand in &errands {
+        partitions.push(store.partition(errand.partition)?);
     }
-    Ok(Slice { entries, resume: page.next })
+    let cursors: Vec<_> = errands.iter().map(|errand| errand.cursor).collect();
+    let scans = errands.into_iter().map(|errand| errand.from);
+    let scans = scans.map(|from| Scan { from, to: to.clone(), limit: want, group: group.clone() });
+    let pages = scan_each(partitions.iter().map(|partition| &**partition).zip(scans)).await?;
+    Ok(cursors.into_iter().zip(pages).collect())
 }
 
 fn object_key(index_key: &[u8]) -> Result<ObjectKey> {

@@ -144,7 +144,7 @@ impl Index {
 
     /// One page: `upper` laid over the tree. Looks at no more than `budget` entries.
     pub(crate) fn scan(&self, scan: &Scan, upper: &Upper, budget: usize) -> Result<Page, TreeError> {
-        self.read(|tree| tree.scan(|cursor| scan::merge(scan, upper, cursor, budget)))
+        self.read(|tree| tree.scan(|cursor| scan::merge_ref(scan, upper, cursor, budget)))
     }
 
     /// Writes a sealed memtable (ascending keys, `None` is a tombstone) with its checkpoint and brings the copies up to

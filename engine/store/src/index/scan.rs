@@ -2,7 +2,6 @@
 //! delimiter rolled into one.
 
 use std::iter::Peekable;
-use std::slice::Iter;
 
 use super::keys;
 use super::tree::Bytes;
@@ -10,6 +9,9 @@ use super::tree::Bytes;
 /// Keys of a group that are stepped over one by one before the cursor seeks to the group's end: a seek (16 us) costs about
 /// as much as this many steps (0.2 us each).
 const STEPS_BEFORE_SEEK: usize = 64;
+
+/// Items that a page has room for from the start.
+const ITEMS_RESERVED_MAX: usize = 128;
 
 /// What to list.
 #[derive(Clone, Debug)]
@@ -72,27 +74,46 @@ pub(crate) trait Cursor {
     fn next(&mut self) -> Result<Option<(Bytes, Bytes)>, Self::Error>;
 }
 
-/// What the memtables hold in the range, newest of each key, ascending; a tombstone is `None`. Of a group nothing needs to
+/// A key of a memtable and its value; `None` is a tombstone.
+pub(crate) type UpperEntry = (Bytes, Option<Bytes>);
+
+/// What the memtables hold in the range, newest of each key, ascending. Of a group nothing needs to
 /// be there behind its first live entry.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Upper {
-    pub(crate) entries: Vec<(Bytes, Option<Bytes>)>,
+    pub(crate) entries: Vec<UpperEntry>,
     /// Entries at or behind this key are not in `entries`.
     pub(crate) horizon: Option<Vec<u8>>,
 }
 
 /// Merges one page. Looks at no more than `budget` entries.
-pub(crate) fn merge<C: Cursor>(scan: &Scan, upper: &Upper, lower: &mut C, budget: usize) -> Result<Page, C::Error> {
-    let end = upper.horizon.as_deref().unwrap_or(&scan.to);
-    let mut page = Page::default();
-    let mut above = upper.entries.iter().peekable();
+pub(crate) fn merge<C: Cursor>(scan: &Scan, upper: Upper, lower: &mut C, budget: usize) -> Result<Page, C::Error> {
+    let Upper { entries, horizon } = upper;
+    merge_entries(scan, entries.into_iter(), horizon.as_deref(), lower, budget)
+}
+
+/// As `merge`, for a caller that may have to merge again. What the page does not need is not copied.
+pub(crate) fn merge_ref<C: Cursor>(scan: &Scan, upper: &Upper, lower: &mut C, budget: usize) -> Result<Page, C::Error> {
+    merge_entries(scan, upper.entries.iter().cloned(), upper.horizon.as_deref(), lower, budget)
+}
+
+fn merge_entries<C: Cursor>(
+    scan: &Scan,
+    entries: impl Iterator<Item = UpperEntry>,
+    horizon: Option<&[u8]>,
+    lower: &mut C,
+    budget: usize,
+) -> Result<Page, C::Error> {
+    let end = horizon.unwrap_or(&scan.to);
+    let mut page = Page { items: Vec::with_capacity(scan.limit.min(ITEMS_RESERVED_MAX)), next: None };
+    let mut above = entries.peekable();
     lower.seek(&scan.from, end)?;
     let mut below = lower.next()?;
     // Of the last item: the horizon may lie within a group that is done.
     let mut behind = Vec::new();
     for _ in 0..budget {
         let Some((key, value)) = take_smaller(&mut above, &mut below, lower)? else {
-            page.next = beyond(upper, behind, &scan.to);
+            page.next = beyond(horizon, behind, &scan.to);
             return Ok(page);
         };
         let Some(value) = value else { continue };
@@ -123,22 +144,19 @@ pub(crate) fn merge<C: Cursor>(scan: &Scan, upper: &Upper, lower: &mut C, budget
         (Some((a, _)), Some((b, _))) => Some(a.min(b).to_vec()),
         (Some((key, _)), None) => Some(key.to_vec()),
         (None, Some((key, _))) => Some(key.to_vec()),
-        (None, None) => beyond(upper, behind, &scan.to),
+        (None, None) => beyond(horizon, behind, &scan.to),
     };
     Ok(page)
 }
 
 /// Where to go on when both sides have ended.
-fn beyond(upper: &Upper, behind: Vec<u8>, to: &[u8]) -> Option<Vec<u8>> {
-    let horizon = upper.horizon.as_ref()?;
-    Some(behind.max(horizon.clone())).filter(|next| **next < *to)
+fn beyond(horizon: Option<&[u8]>, behind: Vec<u8>, to: &[u8]) -> Option<Vec<u8>> {
+    Some(behind.max(horizon?.to_vec())).filter(|next| **next < *to)
 }
-
-type Above<'a> = Peekable<Iter<'a, (Bytes, Option<Bytes>)>>;
 
 /// The next key of both, with the upper value where both have one.
 fn take_smaller<C: Cursor>(
-    above: &mut Above<'_>,
+    above: &mut Peekable<impl Iterator<Item = UpperEntry>>,
     below: &mut Option<(Bytes, Bytes)>,
     lower: &mut C,
 ) -> Result<Option<(Bytes, Option<Bytes>)>, C::Error> {
@@ -149,13 +167,13 @@ fn take_smaller<C: Cursor>(
         (Some((a, _)), Some((b, _))) => {
             if a == b {
                 *below = lower.next()?;
-                return Ok(above.next().cloned());
+                return Ok(above.next());
             }
             a < b
         }
     };
     if from_above {
-        return Ok(above.next().cloned());
+        return Ok(above.next());
     }
     let taken = std::mem::replace(below, lower.next()?);
     Ok(taken.map(|(key, value)| (key, Some(value))))

@@ -5,14 +5,17 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::memtable::Memtable;
+use super::set::Logged;
 use super::{Partition, State};
 use crate::format::batch::{Ckpt, Position};
 use crate::index::{Bytes, FailedCopy, TreeError};
 
 /// Memtables that wait for their flush.
 const SEALED_MAX: usize = 2;
-/// Bytes logged by the shard after which a partition is flushed so that it does not pin the log.
+/// Bytes and entries logged by the shard after which a partition is flushed, so that it does not pin the log and a start has
+/// not much to replay: a quarter of a million entries of small bodies are about 300 MiB of log, whatever is stored in all.
 const LOG_DISTANCE_BYTES: u64 = 1 << 30;
+const LOG_DISTANCE_ENTRIES: u64 = 1 << 18;
 /// A memtable is flushed at this age, in checks of the flusher.
 pub(super) const AGE_CHECKS: u32 = 600;
 
@@ -112,7 +115,12 @@ impl Partition {
             || (self.recopy.get() && state.ckpt.position.is_some())
             || state.memtable.bytes() >= self.memtable_bytes
             || state.checks >= AGE_CHECKS
-            || self.stream.logged() - state.logged_at_seal >= LOG_DISTANCE_BYTES
+            || self.is_far_behind(state.logged_at_seal)
+    }
+
+    fn is_far_behind(&self, sealed: Logged) -> bool {
+        let logged = self.stream.logged();
+        logged.bytes - sealed.bytes >= LOG_DISTANCE_BYTES || logged.entries - sealed.entries >= LOG_DISTANCE_ENTRIES
     }
 
     /// Flushes as often as it is needed until nothing durable is left in memory: before a shutdown.

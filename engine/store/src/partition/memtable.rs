@@ -61,24 +61,23 @@ pub(super) fn collect(layers: &[&Memtable], scan: &Scan, entries_max: usize) -> 
     let mut heads: Vec<_> = layers.iter().map(|layer| layer.range(&scan.from, &scan.to)).collect();
     let mut upper = Upper::default();
     loop {
-        let Some(key) = heads.iter_mut().filter_map(|head| head.peek().map(|(key, _)| *key)).min() else {
+        // Of layers with the same key the first one, which is the newest. With one layer, the usual case, no key is
+        // compared.
+        let smallest = heads.iter_mut().enumerate().filter_map(|(layer, head)| Some((head.peek()?.0, layer))).min();
+        let Some((key, newest)) = smallest else {
             return upper;
         };
         if upper.entries.len() >= entries_max {
             upper.horizon = Some(key.to_vec());
             return upper;
         }
-        let mut value = None;
-        for head in &mut heads {
-            if let Some((_, found)) = head.next_if(|(other, _)| *other == key) {
-                // The first layer that has the key is the newest.
-                value.get_or_insert(found);
-            }
+        let (_, value) = heads[newest].next().expect("the layer has an entry");
+        for older in &mut heads[newest + 1..] {
+            older.next_if(|(other, _)| *other == key);
         }
-        let value = value.expect("one of the layers had the key").clone();
         let group = scan.group.as_ref().filter(|_| value.is_some());
         let behind = group.and_then(|group| group.prefix_of(key)).and_then(keys::after_prefix);
-        upper.entries.push((key.clone(), value));
+        upper.entries.push((key.clone(), value.clone()));
         if let Some(behind) = behind {
             for (head, layer) in heads.iter_mut().zip(layers) {
                 if head.peek().is_some_and(|(key, _)| ***key < *behind) {

@@ -10,6 +10,7 @@ mod locks;
 mod memtable;
 mod overlay;
 mod records;
+mod scan;
 mod set;
 
 use std::cell::{Cell, RefCell};
@@ -24,7 +25,7 @@ use types::BucketId;
 use crate::error::{Error, Result};
 use crate::format::batch::{Ckpt, Entry, Op, SmallBody, UsageDelta};
 use crate::ids::{Lsn, PartitionId, StartNumber, VolumeId};
-use crate::index::scan::{Page, Scan};
+use crate::index::scan::Scan;
 use crate::index::{Absent, Bytes, Caches, FailedCopy, Index, OpenError, TreeError};
 use crate::log::{Log, Ticket};
 use counters::Counters;
@@ -36,16 +37,10 @@ use locks::KeyLocks;
 use memtable::Memtable;
 use overlay::{Overlay, Pending};
 use records::Records;
+pub(crate) use scan::scan_each;
+use set::Logged;
 pub(crate) use set::{Partitions, Stream, Upkeep};
 
-/// Entries of the tree that one visit of a helper looks at for a scan.
-const SCAN_VISIT_ENTRIES_MAX: usize = 20_000;
-/// Visits of one scan: it ends early after them, with or without an item, and says where to go on.
-const SCAN_VISITS_MAX: usize = 16;
-/// Entries of the memtables beyond the limit of a page that are laid over the tree at a time: few at first, since most
-/// pages have no tombstones to pass over, and four times as many at each further visit.
-const SCAN_UPPER_EXTRA_MIN: usize = 16;
-const SCAN_UPPER_EXTRA_MAX: usize = 1024;
 /// Counters read at a time when a partition is opened.
 const COUNTERS_PAGE: usize = 10_000;
 
@@ -118,7 +113,7 @@ struct State {
     sealed: VecDeque<Sealed>,
     counters: Counters,
     /// `Stream::logged` when the memtable was last sealed.
-    logged_at_seal: u64,
+    logged_at_seal: Logged,
     /// Age of the memtable: checks of the flusher that found it not empty.
     checks: u32,
 }
@@ -349,45 +344,6 @@ impl Partition {
         Ok(found)
     }
 
-    /// One page of durable entries in key order. A page ends at the limit, at the end of the range, or when it has looked
-    /// at as much as one scan may: then `next` says where to go on, and the page may even be empty. To tell a full page
-    /// from one with more behind it, ask for one item more.
-    ///
-    /// Cost: one visit to a helper when the tree has tables, more only when memtables hold many tombstones.
-    pub(crate) async fn scan(&self, scan: &Scan) -> Result<Page> {
-        let mut scan = scan.clone();
-        let mut page = Page::default();
-        if scan.limit == 0 || scan.from >= scan.to {
-            return Ok(page);
-        }
-        let mut extra = SCAN_UPPER_EXTRA_MIN;
-        for _ in 0..SCAN_VISITS_MAX {
-            let upper = {
-                let state = self.state.borrow();
-                let layers: Vec<_> = state.layers().collect();
-                memtable::collect(&layers, &scan, scan.limit.saturating_add(extra))
-            };
-            extra = (extra * 4).min(SCAN_UPPER_EXTRA_MAX);
-            let asked = scan.clone();
-            let visit = if self.index.is_empty() {
-                let Ok(page) = crate::index::scan::merge(&asked, &upper, &mut Nothing, usize::MAX);
-                page
-            } else {
-                let index = self.index.clone();
-                let visit = rt::offload(move || index.scan(&asked, &upper, SCAN_VISIT_ENTRIES_MAX));
-                visit.await.map_err(|error| self.unreadable(&error))?
-            };
-            scan.limit -= visit.items.len();
-            page.items.extend(visit.items);
-            page.next = visit.next;
-            match &page.next {
-                Some(next) if scan.limit > 0 => scan.from.clone_from(next),
-                _ => break,
-            }
-        }
-        Ok(page)
-    }
-
     /// Whether a decided entry of the key is not durable yet.
     pub(crate) fn is_pending(&self, key: &[u8]) -> bool {
         self.state.borrow().overlay.contains(key)
@@ -441,21 +397,6 @@ fn load_counters(index: &Index) -> std::result::Result<Counters, TreeError> {
             Some(next) => scan.from = next,
             None => return Ok(counters),
         }
-    }
-}
-
-/// A tree without entries.
-struct Nothing;
-
-impl crate::index::scan::Cursor for Nothing {
-    type Error = std::convert::Infallible;
-
-    fn seek(&mut self, _: &[u8], _: &[u8]) -> std::result::Result<(), Self::Error> {
-        Ok(())
-    }
-
-    fn next(&mut self) -> std::result::Result<Option<(Bytes, Bytes)>, Self::Error> {
-        Ok(None)
     }
 }
 

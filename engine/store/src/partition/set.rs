@@ -19,11 +19,19 @@ const CHECK_EVERY: Duration = Duration::from_secs(1);
 /// Flushes of one shard at a time: one may be merging large tables while the other lets memory go.
 const FLUSHES_MAX: usize = 2;
 
+/// What went through a log since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Logged {
+    /// About.
+    pub(super) bytes: u64,
+    pub(super) entries: u64,
+}
+
 /// What partitions need to know of the shard's log.
 #[derive(Default)]
 pub(crate) struct Stream {
     position: Cell<Option<Position>>,
-    logged: Cell<u64>,
+    logged: Cell<Logged>,
     wanted: Event,
 }
 
@@ -33,8 +41,7 @@ impl Stream {
         self.position.get()
     }
 
-    /// Bytes logged since the start, about.
-    pub(super) fn logged(&self) -> u64 {
+    pub(super) fn logged(&self) -> Logged {
         self.logged.get()
     }
 
@@ -167,13 +174,14 @@ impl Partitions {
 
 impl Sink for Partitions {
     fn durable(&self, entries: Vec<Entry>, position_after: Position) {
-        let mut logged = 0;
+        let mut logged = self.stream.logged.get();
         for entry in entries {
-            logged += entry.batch_len() as u64;
+            logged.bytes += entry.batch_len() as u64;
+            logged.entries += 1;
             let partition = self.get(entry.partition).expect("a shard logs for its own partitions only");
             partition.entry_durable(entry);
         }
-        self.stream.logged.set(self.stream.logged.get() + logged);
+        self.stream.logged.set(logged);
         // Only now: a memtable sealed in between must not claim entries that were not applied.
         if self.stream.position.get().is_some() {
             self.stream.position.set(Some(position_after));

@@ -8,7 +8,7 @@ use rt::{Config, run_alone};
 use super::*;
 use crate::format::batch::Position;
 use crate::ids::SlotOffset;
-use crate::index::scan::{Group, Item};
+use crate::index::scan::{Group, Item, Page};
 use crate::log::Sink;
 
 const ID: PartitionId = PartitionId(7);

@@ -3,18 +3,26 @@
 
 use std::sync::Arc;
 
-use rt::buf::Buf;
+use rt::buf::{Buf, Shared, Window};
+use rt::sync::join_all;
 
 use super::classify::Found;
 use crate::error::{Error, Result};
 use crate::format::batch::{self, BATCH_HEADER_LEN, BatchHeader, Entry, Place, SmallBody};
 use crate::format::fragment::{Header, Kind, fragment_pages, used_pages};
-use crate::ids::{PAGE_BYTES, SlotOffset};
+use crate::ids::{PAGE_BYTES, SlotOffset, VolumeId};
+use crate::log::BATCHES_IN_FLIGHT_MAX;
 use crate::stripe::{self, Layout, ReadError};
 use crate::volume::Volume;
 
 /// Pages read where a stripe should begin: most batches of an idle or middling shard have all entries there.
 const PROBE_PAGES: u32 = 16;
+
+/// Pages of every slot read at a time where stripes are small: one by one, each would cost a read of its own.
+const AHEAD_PAGES: u32 = 64;
+
+/// Stripes that are kept until something vouches for them: batches in flight, and the one that does.
+const HELD_MAX: usize = BATCHES_IN_FLIGHT_MAX + 1;
 
 /// Pages read at a time behind a gap.
 const SEARCH_PAGES: u32 = 256;
@@ -24,7 +32,7 @@ pub(super) struct Stripe {
     pub(super) volume: Arc<Volume>,
     pub(super) header: Header,
     /// The beginning of its first fragment, when that was read and is right.
-    front: Option<(Buf, usize)>,
+    front: Option<Shared>,
 }
 
 impl Stripe {
@@ -55,11 +63,12 @@ impl Stripe {
 
     /// The entries, without their bodies: from what was read already, else by way of checksums and parity.
     pub(super) async fn entries(&self) -> Result<Vec<Entry>> {
-        if let Some((buffer, len)) = &self.front {
-            let payload = Header::len(self.header.fragment_len)..*len;
-            let used = payload.start + self.header.used_by(0) as usize;
-            let front = &buffer[payload.start..payload.end.min(used)];
-            if let Ok(entries) = self.decode(front) {
+        if let Some(front) = &self.front {
+            let from = Header::len(self.header.fragment_len);
+            let used = from + self.header.used_by(0) as usize;
+            if let Some(payload) = front.get(from..front.len().min(used))
+                && let Ok(entries) = self.decode(payload)
+            {
                 return Ok(entries);
             }
         }
@@ -150,8 +159,8 @@ pub(super) async fn probe(volume: &Arc<Volume>, at: SlotOffset) -> Option<Stripe
     if let Some(buffer) = read_pages(volume, first, at, pages).await
         && let Some(header) = header_at(volume, first, at, &buffer[..pages as usize * PAGE_BYTES])
     {
-        let front = Some((buffer, pages as usize * PAGE_BYTES));
-        return Some(Stripe { volume: volume.clone(), header, front });
+        let front = Shared::from(Window::new(buffer, 0..pages as usize * PAGE_BYTES));
+        return Some(Stripe { volume: volume.clone(), header, front: Some(front) });
     }
     for slot in (0..volume.geometry.width()).filter(|slot| *slot != first) {
         if let Some(buffer) = read_pages(volume, slot, at, 1).await
@@ -161,6 +170,74 @@ pub(super) async fn probe(volume: &Arc<Volume>, at: SlotOffset) -> Option<Stripe
         }
     }
     None
+}
+
+/// Looks for the stripes of a stream one after another, and reads ahead while they are small.
+#[derive(Default)]
+pub(super) struct Ahead {
+    /// Whether the last stripe took fewer pages of a slot than a probe reads.
+    small: bool,
+    pages: Option<Pages>,
+}
+
+/// The same pages of every slot of a volume.
+struct Pages {
+    volume: VolumeId,
+    from: SlotOffset,
+    to: SlotOffset,
+    /// `None` where they cannot be read.
+    slots: Vec<Option<Shared>>,
+}
+
+impl Ahead {
+    /// As `probe`.
+    pub(super) async fn probe(&mut self, volume: &Arc<Volume>, at: SlotOffset) -> Option<Stripe> {
+        let stripe = if self.small && at < volume.end() {
+            let known = |pages: &Pages| pages.volume == volume.id && (pages.from..pages.to).contains(&at);
+            if !self.pages.as_ref().is_some_and(known) {
+                // The buffers of the last ones go back first.
+                self.pages = None;
+                self.pages = Pages::read(volume, at).await;
+            }
+            match &self.pages {
+                Some(pages) => pages.probe(volume, at),
+                None => probe(volume, at).await,
+            }
+        } else {
+            probe(volume, at).await
+        };
+        self.small = stripe.as_ref().is_some_and(|stripe| fragment_pages(stripe.header.fragment_len) < PROBE_PAGES);
+        stripe
+    }
+}
+
+impl Pages {
+    /// `None` when the pool is too small for it: a stripe of as large fragments must find its buffers beside these.
+    async fn read(volume: &Arc<Volume>, from: SlotOffset) -> Option<Pages> {
+        let pages = AHEAD_PAGES.min(volume.end().0.saturating_sub(from.0));
+        let (len, width) = (pages as usize * PAGE_BYTES, volume.geometry.width());
+        if rt::buf::reserved(len) < 2 * width + HELD_MAX {
+            return None;
+        }
+        let slots = join_all((0..width).map(|slot| read_pages(volume, slot, from, pages))).await;
+        let slots = slots.into_iter().map(|buffer| Some(Shared::from(Window::new(buffer?, 0..len)))).collect();
+        Some(Pages { volume: volume.id, from, to: from.advance(pages), slots })
+    }
+
+    fn probe(&self, volume: &Arc<Volume>, at: SlotOffset) -> Option<Stripe> {
+        let from = (at.0 - self.from.0) as usize * PAGE_BYTES;
+        let first = volume.slot_of(at, 0);
+        let header = |slot: usize| {
+            let bytes = self.slots[slot].as_ref()?;
+            Some((header_at(volume, slot, at, &bytes[from..])?, bytes))
+        };
+        if let Some((header, bytes)) = header(first) {
+            return Some(Stripe { volume: volume.clone(), header, front: Some(bytes.slice(from..bytes.len())) });
+        }
+        let others = (0..volume.geometry.width()).filter(|slot| *slot != first);
+        let (header, _) = others.into_iter().find_map(header)?;
+        Some(Stripe { volume: volume.clone(), header, front: None })
+    }
 }
 
 /// What lies behind a gap.
@@ -174,12 +251,17 @@ pub(super) struct Behind {
 
 /// Looks at every page of every slot in `from..to` for the begin of a fragment.
 ///
-/// Cost: all of these bytes are read once, one buffer of 1 MiB at a time; unwritten parts of a file read as zeros.
+/// Cost: what was ever written of it is read once, 1 MiB of one slot at a time.
 pub(super) async fn search(volume: &Arc<Volume>, from: SlotOffset, to: SlotOffset) -> Behind {
     let mut behind = Behind::default();
     for slot in 0..volume.geometry.width() {
         let mut at = from;
         while at < to {
+            // What was never written is no fragment. A slot that cannot say so is read.
+            at = volume.next_data(slot, at).await.unwrap_or(at).max(at);
+            if at >= to {
+                break;
+            }
             let pages = SEARCH_PAGES.min(to.0 - at.0);
             if let Some(buffer) = read_pages(volume, slot, at, pages).await {
                 let bytes = &buffer[..pages as usize * PAGE_BYTES];

@@ -9,7 +9,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use super::classify::{Verdict, classify};
-use super::read::{Behind, Stripe, probe, search};
+use super::read::{Ahead, Behind, Stripe, probe, search};
 use crate::error::{Error, Result};
 use crate::format::batch::Entry;
 use crate::format::volume::Closed;
@@ -72,11 +72,12 @@ pub(super) async fn read_stream(stream: Stream, apply: &mut impl FnMut(Entry)) -
     };
     let parts = &stream.volumes[..];
     let (mut part, mut at) = (0, stream.from);
+    let mut ahead = Ahead::default();
     reader.ends[part] = Some(at);
     let end = loop {
         let Part { volume, end } = &parts[part];
         let limit = end.unwrap_or(volume.end());
-        let stripe = if at < limit { probe(volume, at).await } else { None };
+        let stripe = if at < limit { ahead.probe(volume, at).await } else { None };
         if let Some(stripe) = stripe.filter(|stripe| stripe.sequence() == reader.expected) {
             at = stripe.end();
             reader.ends[part] = Some(at);

@@ -210,6 +210,14 @@ impl Volume {
         }
     }
 
+    /// The first page of the slot at or behind `at` that may hold anything; the volume's end when there is none.
+    pub(crate) async fn next_data(&self, slot: usize, at: SlotOffset) -> Result<SlotOffset, SlotError> {
+        let _in_flight = self.begin(slot)?;
+        let file = self.file(slot, Op::Read).await?;
+        let found = self.judge(slot, file.next_data(at.bytes()).await, Op::Read)?;
+        Ok(found.map_or(self.end(), |bytes| SlotOffset((bytes / PAGE_BYTES as u64) as u32).min(self.end())))
+    }
+
     /// Makes all writes to the slot that completed before this call durable. After an error none of those since the
     /// last good flush counts.
     pub(crate) async fn sync_slot(&self, slot: usize) -> Result<(), SlotError> {

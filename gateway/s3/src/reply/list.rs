@@ -48,21 +48,28 @@ impl Names {
 
 fn write_objects(listing: &Listing, owner: Option<&Owner>, names: &Names, xml: &mut Writer) {
     xml.reserve(listing.objects.iter().map(|object| OBJECT_BYTES + object.key.len()).sum());
+    let mut dates = date::Iso8601::default();
     for object in &listing.objects {
-        xml.open("Contents");
-        xml.text("Key", &names.of(&object.key));
-        xml.display("LastModified", format_args!("{}", date::Iso8601(object.modified.milliseconds())));
-        xml.quoted("ETag", format_args!("{}", object.etag));
+        xml.verbatim("<Contents><Key>");
+        xml.content(&names.of(&object.key));
+        xml.verbatim("</Key><LastModified>");
+        xml.verbatim(dates.text(object.modified.milliseconds()));
+        xml.verbatim("</LastModified><ETag>&quot;");
+        xml.plain(format_args!("{}", object.etag));
+        xml.verbatim("&quot;</ETag>");
         if let Some(checksum) = &object.checksum {
             xml.text("ChecksumAlgorithm", checksum::wire_name(checksum.algorithm));
             xml.text("ChecksumType", checksum.kind.wire_name());
         }
-        xml.number("Size", object.size);
+        xml.verbatim("<Size>");
+        xml.digits(object.size);
+        xml.verbatim("</Size>");
         if let Some(owner) = owner {
             owner.write("Owner", xml);
         }
-        xml.text("StorageClass", &object.storage_class);
-        xml.close("Contents");
+        xml.verbatim("<StorageClass>");
+        xml.content(&object.storage_class);
+        xml.verbatim("</StorageClass></Contents>");
     }
     for prefix in &listing.common_prefixes {
         xml.open("CommonPrefixes");

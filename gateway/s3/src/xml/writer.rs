@@ -4,6 +4,9 @@ use std::fmt::{self, Write as _};
 
 use super::NAMESPACE;
 
+/// Decimal digits of the largest number.
+const DIGITS_MAX: usize = 20;
+
 /// A document under construction.
 pub struct Writer {
     out: String,
@@ -60,29 +63,36 @@ impl Writer {
     }
 
     pub fn number(&mut self, name: &str, number: u64) {
-        self.display(name, format_args!("{number}"));
-    }
-
-    /// One element whose text needs no escape: numbers, digests, dates.
-    pub fn display(&mut self, name: &str, text: fmt::Arguments<'_>) {
         self.open(name);
-        self.plain(text);
+        self.digits(number);
         self.close(name);
     }
 
-    /// One element with text in quotes, as entity tags are written. The text needs no escape.
-    pub fn quoted(&mut self, name: &str, text: fmt::Arguments<'_>) {
-        self.open(name);
-        self.out.push_str("&quot;");
-        self.plain(text);
-        self.out.push_str("&quot;");
-        self.close(name);
+    /// Text as it stands in the document, often several tags at once: for long lists, whose cost is the number of pieces.
+    pub fn verbatim(&mut self, text: &str) {
+        self.out.push_str(text);
     }
 
-    fn plain(&mut self, text: fmt::Arguments<'_>) {
+    /// Text within the element that is open. It needs no escape.
+    pub fn plain(&mut self, text: fmt::Arguments<'_>) {
         let from = self.out.len();
         self.out.write_fmt(text).expect("a String takes all text");
         debug_assert!(!needs_escape(&self.out[from..]), "{text} needs an escape");
+    }
+
+    /// A number within the element that is open.
+    pub fn digits(&mut self, number: u64) {
+        let mut digits = [0; DIGITS_MAX];
+        let (mut from, mut rest) = (DIGITS_MAX, number);
+        loop {
+            from -= 1;
+            digits[from] = b'0' + (rest % 10) as u8;
+            rest /= 10;
+            if rest == 0 {
+                break;
+            }
+        }
+        self.out.push_str(std::str::from_utf8(&digits[from..]).expect("digits are ASCII"));
     }
 
     pub fn flag(&mut self, name: &str, flag: bool) {
@@ -130,6 +140,15 @@ fn needs_escape(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_are_written_in_decimal() {
+        for number in [0, 7, 10, 100, 4_294_967_296, u64::MAX] {
+            let mut xml = Writer { out: String::new() };
+            xml.number("N", number);
+            assert_eq!(xml.finish(), format!("<N>{number}</N>"));
+        }
+    }
 
     #[test]
     fn text_is_escaped() {

@@ -99,7 +99,7 @@ fn pages_together_are_the_merged_whole_with_any_limit_budget_and_horizon() {
             let horizon = entries.get(taken).map(|(key, _)| key.to_vec());
             entries.truncate(taken);
             let budget = 1 + random.below(8) as usize;
-            let page = merge(&scan, &Upper { entries, horizon }, &mut MapCursor::new(&lower), budget);
+            let page = merge(&scan, Upper { entries, horizon }, &mut MapCursor::new(&lower), budget);
             let Ok(page) = page;
             assert!(page.items.len() <= limit);
             found.extend(page.items);
@@ -117,7 +117,7 @@ fn a_large_group_is_passed_by_one_seek() {
     let group = Some(Group { at: 1, delimiter: b"/".to_vec(), escaped: false });
     let scan = Scan { from: b"c".to_vec(), to: b"d".to_vec(), limit: 10, group };
     let mut cursor = MapCursor::new(&lower);
-    let Ok(page) = merge(&scan, &Upper::default(), &mut cursor, 100);
+    let Ok(page) = merge(&scan, Upper::default(), &mut cursor, 100);
     assert_eq!(page, Page { items: vec![Item::Prefix(Bytes::new(b"ca/"))], next: None });
     assert_eq!(cursor.seeks, 2);
 }

@@ -21,7 +21,7 @@ fn get(tree: &Tree, key: &str) -> Option<String> {
 
 fn keys_in(tree: &Tree, from: &str, to: &str) -> Vec<String> {
     let scan = Scan { from: from.into(), to: to.into(), limit: usize::MAX, group: None };
-    let page = tree.scan(|cursor| scan::merge(&scan, &Upper::default(), cursor, usize::MAX)).expect("scans");
+    let page = tree.scan(|cursor| scan::merge(&scan, Upper::default(), cursor, usize::MAX)).expect("scans");
     let key = |item: &Item| match item {
         Item::Entry { key, .. } => String::from_utf8(key.to_vec()).expect("text"),
         Item::Prefix(_) => panic!("no group was asked for"),
