@@ -22,6 +22,14 @@ display_hex!(DeploymentId, "{:032x}");
 pub struct DriveId(pub u128);
 display_hex!(DriveId, "{:032x}");
 
+impl DriveId {
+    /// As it is shown: 32 hexadecimal digits.
+    pub fn parse(text: &str) -> Option<DriveId> {
+        let digits = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        digits.then(|| u128::from_str_radix(text, 16).ok()).flatten().map(DriveId)
+    }
+}
+
 /// A slice of the key space, owned by one shard at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PartitionId(pub u16);

@@ -8,11 +8,13 @@ mod bucket;
 mod cache;
 mod data;
 mod drive;
+mod drives;
 mod error;
 mod format;
 #[cfg(feature = "fuzz")]
 pub mod fuzz;
 mod get;
+mod heal;
 mod ids;
 mod index;
 pub mod inspect;
@@ -30,16 +32,21 @@ mod store;
 mod stripe;
 mod topology;
 mod usage;
+mod verification;
 mod volume;
 
 pub use bucket::Bucket;
+pub use drives::{DriveState, DriveStatus};
 pub use error::{Error, Result};
 pub use format::record::{PartEntry, Record};
 pub use get::{Get, ReadError};
+pub use heal::{Census, Draining, HealStatus, LostObject, drain, heal_status, undrain, verify};
+#[cfg(feature = "sim")]
+pub use heal::{PlacedFragment, placed_fragments};
 pub use ids::{DeploymentId, DriveId, Geometry, Lsn, PAGE_BYTES, PartitionId, SlotOffset, StartNumber, VolumeId};
 pub use list::{List, Listed, Page, Summary};
 pub use multipart::{CommitPart, Complete, ListedUpload, Part, Upload, UploadPage, Uploads};
-pub use node::{Config, OpenError};
+pub use node::{AdmitError, Config, OpenError};
 pub use object::{CommitPut, Receipt};
 pub use put::{Put, PutBody, Tap};
 #[cfg(feature = "sim")]
@@ -48,3 +55,4 @@ pub use space::audit;
 pub use store::forget_all;
 pub use store::{StartError, Store, Summary as StartSummary, close, here, open};
 pub use usage::Usage;
+pub use verification::Verification;

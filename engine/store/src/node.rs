@@ -9,20 +9,25 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 use std::time::Duration;
 
+mod admit;
 mod epoch;
 mod flag;
 mod open;
+mod places;
 mod watch;
 
 use flag::Flag;
+use rt::file::FileLock;
 
-pub use crate::topology::OpenError;
+pub use crate::topology::{AdmitError, OpenError};
 
 use crate::drive::{Blame, Drive, Op, State, blame};
 use crate::error::{Error, Result};
+use crate::heal::Heal;
 use crate::ids::{DeploymentId, DriveId, PartitionId, StartNumber, VolumeId};
 use crate::space::reserve::Reserve;
 use crate::topology::{self, Topology, TurnQueue};
+use crate::verification::Verification;
 use crate::volume::Volume;
 
 /// Shards that may write volumes: ids have 16 bits for them, the counters take 4 bytes each.
@@ -55,6 +60,10 @@ pub struct Config {
     /// Flush every partition and reclaim space so often, instead of when it is due.
     #[cfg(feature = "sim")]
     pub upkeep_every: Option<Duration>,
+    /// How fast everything is read over and over to verify it, on all drives together; 0 = not at all.
+    pub scrub_bytes_per_second: u64,
+    /// How fast lost slots are made again; 0 = as fast as requests let it.
+    pub rebuild_bytes_per_second: u64,
     /// A drive that does not answer for so long, while others do, gets no new volumes until it answers again.
     pub suspect_after: Duration,
 }
@@ -75,6 +84,8 @@ impl Config {
             index_root: None,
             #[cfg(feature = "sim")]
             upkeep_every: None,
+            scrub_bytes_per_second: 32 << 20,
+            rebuild_bytes_per_second: 0,
             suspect_after: Duration::from_secs(1),
         }
     }
@@ -97,23 +108,28 @@ pub(crate) struct Node {
     /// Tells this node from earlier ones of the same process (simulation, tests).
     instance: u64,
     this: Weak<Node>,
-    drives: Vec<Arc<Drive>>,
+    /// In the order of the epochs' lists; only ever appended to.
+    drives: RwLock<Arc<[Arc<Drive>]>>,
     /// The epoch that counts: durable on all drives of its in-set.
     topology: RwLock<Arc<Topology>>,
     /// The last epoch that was written anywhere: the parent of the next one, whether it counts or not.
     written: Mutex<Topology>,
     turns: TurnQueue,
+    /// The last reading of everything that was asked for.
+    pub(crate) verification: Mutex<Verification>,
     /// Set when the in-set would have to shrink below what it may: nothing more is acknowledged.
     refuses_writes: AtomicBool,
     /// Room for what makes room when the drives are full.
     pub(crate) reserve: Reserve,
+    /// What healing knows.
+    pub(crate) heal: Heal,
     volumes: RwLock<HashMap<VolumeId, Arc<Volume>>>,
     /// Volumes that were being made when the process ended: none of their first pages was ever written.
     unborn: Mutex<Vec<VolumeId>>,
     volume_counters: Vec<AtomicU32>,
     /// Raised to have the drives unlocked, and when they are. The locks themselves stay on shard 0.
     leaving: Arc<Flag>,
-    unlocked: Arc<Flag>,
+    unlocked: Mutex<Vec<Arc<Flag>>>,
 }
 
 impl Node {
@@ -129,7 +145,21 @@ impl Node {
     pub(crate) async fn release(&self) {
         self.refuses_writes.store(true, Relaxed);
         self.leaving.raise();
-        self.unlocked.raised().await;
+        let unlocked = lock(&self.unlocked).clone();
+        for unlocked in unlocked {
+            unlocked.raised().await;
+        }
+    }
+
+    /// Keeps drives locked until the node leaves. Called on shard 0, where the locks stay.
+    fn keep_locks(&self, locks: Vec<FileLock>) {
+        let (leaving, unlocked) = (self.leaving.clone(), Arc::new(Flag::default()));
+        lock(&self.unlocked).push(unlocked.clone());
+        drop(rt::spawn(async move {
+            leaving.raised().await;
+            drop(locks);
+            unlocked.raise();
+        }));
     }
 
     pub(crate) fn instance(&self) -> u64 {
@@ -137,12 +167,13 @@ impl Node {
     }
 
     /// All drives of the topology in an order that never changes, missing ones too.
-    pub(crate) fn drives(&self) -> &[Arc<Drive>] {
-        &self.drives
+    /// New ones come at the end.
+    pub(crate) fn drives(&self) -> Arc<[Arc<Drive>]> {
+        read(&self.drives).clone()
     }
 
-    pub(crate) fn drive(&self, id: DriveId) -> Option<&Arc<Drive>> {
-        self.drives.iter().find(|drive| drive.id == id)
+    pub(crate) fn drive(&self, id: DriveId) -> Option<Arc<Drive>> {
+        read(&self.drives).iter().find(|drive| drive.id == id).cloned()
     }
 
     /// The epoch that counts now.
@@ -152,8 +183,9 @@ impl Node {
 
     /// The drives that shall hold the tables of a partition: P+1 of those that are in, the primary first.
     pub(crate) fn partition_copies(&self, partition: PartitionId) -> Vec<Arc<Drive>> {
-        let topology = self.topology();
-        topology::copies(&topology, partition).into_iter().map(|index| self.drives[index].clone()).collect()
+        let (topology, drives) = (self.topology(), self.drives());
+        let shall_go = |id: DriveId| drives.iter().any(|drive| drive.id == id && drive.is_draining());
+        topology::copies(&topology, partition, shall_go).into_iter().map(|index| drives[index].clone()).collect()
     }
 
     /// Whether too few drives are left for writes to be acknowledged.
@@ -205,7 +237,7 @@ impl Node {
 
     /// Asks the file systems again.
     pub(crate) async fn refresh_space(&self) {
-        for drive in self.drives.iter().filter(|drive| drive.is_usable()) {
+        for drive in self.drives().iter().filter(|drive| drive.is_usable()) {
             match rt::file::fs_space(&drive.dir).await {
                 Ok(space) => drive.set_space(space.total, space.free),
                 Err(error) => self.note_io_error(drive, &error, Op::Read),
@@ -216,8 +248,8 @@ impl Node {
     /// Marks a drive as late: no new volumes, hedged reads. Never more drives than a volume can do without, so that a
     /// slow machine is not taken for failing drives.
     pub(crate) fn suspect(&self, id: DriveId) {
-        let topology = self.topology();
-        let count = |state: State| self.drives.iter().filter(|drive| drive.state() == state).count();
+        let (topology, drives) = (self.topology(), self.drives());
+        let count = |state: State| drives.iter().filter(|drive| drive.state() == state).count();
         if count(State::Suspect) >= usize::from(topology.parity) || count(State::In) <= 1 {
             return;
         }
@@ -261,7 +293,7 @@ impl Drop for Node {
 }
 
 /// Nothing panics while these are held, so a poisoned one still holds a whole value.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -19,12 +19,13 @@ use types::{BucketId, ObjectKey};
 
 use crate::bucket::BucketTable;
 use crate::data::Writer;
-use crate::drive::{Op, is_full};
+use crate::drive::{Drive, Op, is_full};
 use crate::error::{Error, Result};
-use crate::format::batch::{Ckpt, Entry};
+use crate::format::batch::{Ckpt, Entry, Position};
 use crate::format::record::{Body, Record};
 use crate::get::Get;
-use crate::ids::{Geometry, PartitionId};
+use crate::heal;
+use crate::ids::{DriveId, Geometry, PartitionId};
 use crate::index::{Absent, Caches, TreeError, keys};
 use crate::log::{Log, Opening};
 use crate::node::{Config, Node, OpenError};
@@ -107,6 +108,12 @@ pub(crate) fn local() -> Rc<ShardStore> {
     SHARDS.with_borrow(|shards| shards.get(&shard).cloned()).expect("the store is open")
 }
 
+/// The same; `None` before `open` has come so far, and when the store was closed.
+pub(crate) fn try_local() -> Option<Rc<ShardStore>> {
+    let shard = rt::this_shard();
+    SHARDS.with_borrow(|shards| shards.get(&shard).cloned())
+}
+
 /// Lets go of all handles on this thread, as the end of the process would: for simulated crashes.
 #[cfg(feature = "sim")]
 pub fn forget_all() {
@@ -154,6 +161,7 @@ pub async fn open(config: Config) -> std::result::Result<Summary, StartError> {
     for shard in 0..rt::shard_count() {
         rt::call(ShardId(shard), || async { local().resume() }).await;
     }
+    heal::start(&node);
     Ok(summary)
 }
 
@@ -224,7 +232,7 @@ async fn open_partitions(
     for id in (0..store.node.config.partitions).map(PartitionId).filter(|id| owner(*id) == rt::this_shard()) {
         let options = Options {
             start: store.node.start,
-            copies: store.index_copies(id),
+            copies: store.index_copies_there(id),
             absent,
             caches: caches.clone(),
             memtable_bytes: budget.memtable,
@@ -285,7 +293,7 @@ fn index_failed(node: &Arc<Node>, error: &FlushError) {
     let FlushError::Copies(copies) = error else { return };
     for copy in copies {
         let drives = node.drives();
-        let drive = drives.iter().find(|drive| copy.dir.starts_with(&drive.dir));
+        let drive = drives.iter().find(|drive| drive.is_usable() && copy.dir.starts_with(&drive.dir));
         if let (Some(drive), TreeError::Io(error)) = (drive, &copy.error) {
             node.note_io_error(drive, error, Op::Write);
         }
@@ -456,6 +464,19 @@ impl ShardStore {
         self.log.get().expect("nothing is decided before recovery is over")
     }
 
+    /// Has the log and the data writer go on in other volumes if theirs have lost a slot.
+    pub(crate) fn leave_sick_volumes(&self) {
+        self.writer.leave_sick();
+        if let Some(log) = self.log.get() {
+            log.leave_sick();
+        }
+    }
+
+    /// Where the log of this shard goes on; `None` before recovery is over.
+    pub(crate) fn log_position(&self) -> Option<Position> {
+        self.log.get().map(|log| log.position())
+    }
+
     pub(crate) fn buckets(&self) -> BucketTable {
         self.buckets.borrow().clone()
     }
@@ -485,13 +506,39 @@ impl ShardStore {
 
     /// Index directories of a partition's copies, the primary first.
     fn index_copies(&self, partition: PartitionId) -> Vec<std::path::PathBuf> {
-        let copies = self.node.partition_copies(partition);
+        self.node.partition_copies(partition).iter().map(|drive| self.index_dir(drive, partition)).collect()
+    }
+
+    fn index_dir(&self, drive: &Drive, partition: PartitionId) -> std::path::PathBuf {
         #[cfg(feature = "sim")]
         if let Some(root) = &self.node.config.index_root {
-            let name = |dir: &std::path::Path| dir.file_name().expect("a drive's directory has a name").to_owned();
-            return copies.iter().map(|drive| root.join(name(&drive.dir)).join(partition.0.to_string())).collect();
+            let name = drive.dir.file_name().expect("a drive's directory has a name");
+            return root.join(name).join(partition.0.to_string());
         }
-        copies.iter().map(|drive| drive.index_dir(partition)).collect()
+        drive.index_dir(partition)
+    }
+
+    /// Index directories in which a partition's tables may be at the start: of its copies, and of drives that held one when
+    /// drives came last. The flusher brings the tables to where they shall be.
+    fn index_copies_there(&self, partition: PartitionId) -> Vec<std::path::PathBuf> {
+        let mut dirs = self.index_copies(partition);
+        let topology = self.node.topology();
+        for drive in self.node.drives().iter().filter(|drive| drive.is_usable()) {
+            let dir = self.index_dir(drive, partition);
+            if topology.is_in_sync(partition, drive.id) && !dirs.contains(&dir) {
+                dirs.push(dir);
+            }
+        }
+        dirs
+    }
+
+    /// The drives whose copies of the partition's tables are known to be whole.
+    pub(crate) fn whole_copies(&self, partition: &Partition) -> (PartitionId, Vec<DriveId>) {
+        let whole = partition.whole_copies();
+        let drives = self.node.drives();
+        let holders =
+            drives.iter().filter(|drive| drive.is_usable() && whole.contains(&self.index_dir(drive, partition.id())));
+        (partition.id(), holders.map(|drive| drive.id).collect())
     }
 
     /// Opens the log; from here on commits are taken.
@@ -526,6 +573,7 @@ impl ShardStore {
     /// Takes no more commits, waits for those on their way, flushes.
     async fn end(&self) {
         self.closing.set(true);
+        self.node.heal.stop();
         for partition in self.partitions.all() {
             partition.close("shutting down");
         }

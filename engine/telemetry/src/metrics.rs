@@ -153,7 +153,9 @@ impl Counter {
 
     /// The sum over all threads.
     pub fn value(&'static self) -> u64 {
-        sum(&registry(), self.0.cell(Kind::Counter))
+        // Registered first: that takes the same lock.
+        let cell = self.0.cell(Kind::Counter);
+        sum(&registry(), cell)
     }
 }
 
@@ -181,7 +183,8 @@ impl Gauge {
     }
 
     pub fn value(&'static self) -> i64 {
-        sum(&registry(), self.0.cell(Kind::Gauge)) as i64
+        let cell = self.0.cell(Kind::Gauge);
+        sum(&registry(), cell) as i64
     }
 }
 

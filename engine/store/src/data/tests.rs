@@ -212,7 +212,7 @@ fn a_whole_body_is_cached_when_it_is_read_again() {
 /// Zeroes every stripe of a volume.
 fn destroy(node: &Arc<Node>, id: VolumeId) {
     use std::os::unix::fs::FileExt;
-    for drive in node.drives() {
+    for drive in node.drives().iter() {
         for slot in 0..24 {
             if let Ok(file) = std::fs::File::options().write(true).open(drive.volume_path(id, slot)) {
                 file.write_all_at(&vec![0; MIB], PAGE_BYTES as u64).expect("the slot takes it");

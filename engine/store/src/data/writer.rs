@@ -115,6 +115,19 @@ impl Writer {
         volume.is_whole() || same_drives().unwrap_or(false)
     }
 
+    /// Takes no more bodies into the open volume if a new one would lie on better drives: so it can be rebuilt although
+    /// nothing is written.
+    pub(crate) fn leave_sick(&self) {
+        let open = self.open.borrow().clone();
+        if let Some(stream) = open
+            && !self.suits(&stream.volume)
+        {
+            self.open.borrow_mut().take();
+            // Bodies that still place stripes in runs there hold it.
+            stream.volume.seal();
+        }
+    }
+
     /// Makes a new volume the open one, unless another task has done so meanwhile.
     async fn replace(&self, old: Option<Rc<Stream>>) -> Result<()> {
         let _turn = self.opening.acquire(1).await;

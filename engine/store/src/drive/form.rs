@@ -37,10 +37,7 @@ pub(crate) async fn form(
     }
     let topology = topology::form(deployment, rt::random::u64(), &drives, parity, partition_count);
     for looked in looked.iter() {
-        let mut file = topology.encode();
-        file.resize(2 * COPY_BYTES, 0);
-        let path = looked.seen.dir.join(TOPOLOGY_NAME);
-        write_whole(&path, file).await.map_err(failed(&path))?;
+        write_first(&looked.seen.dir, &topology).await?;
     }
     Ok(topology)
 }
@@ -67,6 +64,24 @@ async fn lock(looked: &mut Looked) -> Result<(), OpenError> {
         Ok(_) => Err(OpenError::Locked { dir }),
         Err(error) => Err(error),
     }
+}
+
+/// Makes a drive of one more directory, with an identity that was never used before and the epoch that counts now, which
+/// does not list it. The directory is locked afterwards. What an admission that was broken off has left is replaced.
+pub(crate) async fn equip(looked: &mut Looked, epoch: &Topology) -> Result<DriveId, OpenError> {
+    lock(looked).await?;
+    let dir = looked.seen.dir.clone();
+    let identity = Identity { sequence: 1, deployment: epoch.deployment, drive: DriveId(random_u128()) };
+    make_drive(&dir, &identity).await.map_err(failed(&dir))?;
+    write_first(&dir, epoch).await?;
+    Ok(identity.drive)
+}
+
+async fn write_first(dir: &Path, topology: &Topology) -> Result<(), OpenError> {
+    let mut file = topology.encode();
+    file.resize(2 * COPY_BYTES, 0);
+    let path = dir.join(TOPOLOGY_NAME);
+    write_whole(&path, file).await.map_err(failed(&path))
 }
 
 async fn make_drive(dir: &Path, identity: &Identity) -> io::Result<()> {

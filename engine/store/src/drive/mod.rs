@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 pub(crate) use failure::{Blame, Op, blame, is_full, is_gone};
-pub(crate) use form::form;
+pub(crate) use form::{equip, form};
 pub(crate) use look::{Looked, look};
 
 use crate::ids::{DriveId, PartitionId, VolumeId};
@@ -29,7 +29,7 @@ pub(crate) enum State {
     In = 0,
     /// Late or failing: gets no new volumes; is read and written still.
     Suspect = 1,
-    /// Taken out by an epoch: neither read nor written until it enters again as a new drive.
+    /// Taken out by an epoch, or not in yet: neither read nor written. One that was in enters again as a new drive only.
     Out = 2,
     /// Was not there at the start.
     Missing = 3,
@@ -48,6 +48,8 @@ pub(crate) struct Drive {
     write_errors: AtomicU64,
     /// Whether it is being taken out already.
     reported: AtomicBool,
+    /// What it holds is being moved to others, and nothing new is placed on it.
+    draining: AtomicBool,
     total_bytes: AtomicU64,
     free_bytes: AtomicU64,
 }
@@ -71,6 +73,7 @@ impl Drive {
             read_errors: AtomicU64::new(0),
             write_errors: AtomicU64::new(0),
             reported: AtomicBool::new(false),
+            draining: AtomicBool::new(false),
             total_bytes: AtomicU64::new(0),
             free_bytes: AtomicU64::new(0),
         }
@@ -95,6 +98,11 @@ impl Drive {
         self.state.store(State::Out as u8, Relaxed);
     }
 
+    /// It was taken in by an epoch that counts.
+    pub(crate) fn set_in(&self) {
+        self.state.store(State::In as u8, Relaxed);
+    }
+
     /// From in to suspect; says whether that changed anything.
     pub(crate) fn set_suspect(&self) -> bool {
         self.state.compare_exchange(State::In as u8, State::Suspect as u8, Relaxed, Relaxed).is_ok()
@@ -114,6 +122,15 @@ impl Drive {
     /// Lets it be reported again, after it could not be taken out.
     pub(crate) fn unreport(&self) {
         self.reported.store(false, Relaxed);
+    }
+
+    /// Whether it is being emptied. Not kept over a restart.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Relaxed)
+    }
+
+    pub(crate) fn set_draining(&self, draining: bool) {
+        self.draining.store(draining, Relaxed);
     }
 
     /// Counts one operation until the value is dropped.

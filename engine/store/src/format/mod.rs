@@ -9,7 +9,9 @@
 pub(crate) mod batch;
 pub(crate) mod drive;
 pub(crate) mod fragment;
+pub(crate) mod places;
 pub(crate) mod record;
+pub(crate) mod scrub;
 pub(crate) mod topology;
 pub(crate) mod volume;
 

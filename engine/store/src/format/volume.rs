@@ -1,8 +1,12 @@
-//! The first page of every slot file: the volume's own description. The same in all slots but for the slot's number.
+//! The first page of every slot file: the volume's own description. The same in all slots but for the slot's number and, once
+//! slots have moved, for the slots' drives.
 //!
 //! Content: volume id (u64), deployment id (u128), epoch number (u64), slot bytes (u64), header secret (u32), class,
 //! data fragments, parity fragments, this slot (u8 each), predecessor (u64, 0 = none), its end (u32), number of closed
-//! streams (u16), reserved (u16); the slots' drives (u128 each); per closed stream: volume (u64), end (u32).
+//! streams (u16), moves (u16); the slots' drives (u128 each); per closed stream: volume (u64), end (u32).
+//!
+//! A slot may move to another drive: its file there has a page of its own, which names the drives as they are then and says
+//! how many slots had moved. All else is the same in all pages of a volume for ever.
 
 use super::{Invalid, Reader};
 use crate::ids::{DeploymentId, DriveId, Geometry, PAGE_BYTES, SlotOffset, StartNumber, VolumeId};
@@ -67,6 +71,8 @@ pub(crate) struct VolumePage {
     pub(crate) geometry: Geometry,
     /// The drive of each slot; `geometry.width()` of them.
     pub(crate) drives: Vec<DriveId>,
+    /// Slots of the volume that had moved to another drive, or were made again, when this page was written.
+    pub(crate) moves: u16,
     /// For a log volume: the one before it in its stream, and where that one ends.
     pub(crate) predecessor: Option<Closed>,
     /// Ends of the streams of earlier starts; at most `CLOSES_MAX`.
@@ -93,7 +99,7 @@ impl VolumePage {
         content.extend(predecessor.volume.0.to_le_bytes());
         content.extend(predecessor.end.0.to_le_bytes());
         content.extend((self.closes.len() as u16).to_le_bytes());
-        content.extend([0; 2]);
+        content.extend(self.moves.to_le_bytes());
         for drive in &self.drives {
             content.extend(drive.0.to_le_bytes());
         }
@@ -116,7 +122,7 @@ impl VolumePage {
         let slot = usize::from(fields.u8()?);
         let predecessor = read_closed(&mut fields)?;
         let closes_count = usize::from(fields.u16()?);
-        fields.bytes(2)?;
+        let moves = fields.u16()?;
         if slot >= geometry.width() {
             return Err(Invalid::Field("slot"));
         }
@@ -132,9 +138,25 @@ impl VolumePage {
         let closes = (0..closes_count).map(|_| read_closed(&mut fields)).collect::<Result<Vec<Closed>, Invalid>>()?;
         fields.end()?;
         let predecessor = (predecessor.volume != VolumeId(0)).then_some(predecessor);
-        let page =
-            VolumePage { volume, deployment, epoch, slot_bytes, secret, class, geometry, drives, predecessor, closes };
+        let page = VolumePage {
+            volume,
+            deployment,
+            epoch,
+            slot_bytes,
+            secret,
+            class,
+            geometry,
+            drives,
+            moves,
+            predecessor,
+            closes,
+        };
         Ok((page, slot))
+    }
+
+    /// Whether both are pages of one volume: they agree in all that does not change when slots move.
+    pub(crate) fn agrees_with(&self, other: &VolumePage) -> bool {
+        *self == VolumePage { drives: self.drives.clone(), moves: self.moves, ..other.clone() }
     }
 }
 
@@ -157,6 +179,7 @@ mod tests {
             class: Class::Log,
             geometry: Geometry::new(2, 1).unwrap(),
             drives: vec![DriveId(0xa), DriveId(0xb), DriveId(0xc)],
+            moves: 0x0102,
             predecessor: Some(Closed { volume: VolumeId::new(start, 1, 6), end: SlotOffset(33) }),
             closes: vec![Closed { volume: VolumeId::new(StartNumber::new(1).unwrap(), 0, 4), end: SlotOffset(5) }],
         }
@@ -168,10 +191,10 @@ mod tests {
         assert_eq!(bytes.len(), PAGE_BYTES);
         assert_eq!(
             codec::hex::encode(&bytes[..24 + 64 + 3 * 16 + 12]),
-            "484146495a564f4c010000009400000075f07bf300000000".to_owned()
+            "484146495a564f4c0100000094000000752d422200000000".to_owned()
                 + "0700000100020000d0000000000000000000000000000000"
                 + "0900000000000000000010000000000000e7c25e01020102"
-                + "06000001000200002100000001000000"
+                + "06000001000200002100000001000201"
                 + "0a0000000000000000000000000000000b0000000000000000000000000000000c000000000000000000000000000000"
                 + "040000000001000005000000"
         );

@@ -89,7 +89,6 @@ pub(crate) fn versions_range(bucket: BucketId, prefix: &[u8]) -> (Vec<u8>, Vec<u
     escaped_range(VERSIONS, bucket, prefix)
 }
 
-#[cfg_attr(not(any(test, feature = "fuzz")), expect(dead_code, reason = "written when buckets have versions"))]
 pub(crate) fn parse_version(key: &[u8]) -> Option<(BucketId, Vec<u8>, Lsn)> {
     let (bucket, key, rest) = parse_escaped(VERSIONS, key)?;
     let lsn = rest.try_into().ok().map(u64::from_be_bytes)?;

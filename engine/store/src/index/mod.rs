@@ -73,6 +73,8 @@ pub(crate) struct Index {
     caches: Arc<Caches>,
     /// First is the preferred one. Never locked for long: shards set it.
     copies: Mutex<Vec<PathBuf>>,
+    /// Copies that hold all that was let go of. Never locked for long.
+    whole: Mutex<Vec<PathBuf>>,
     /// Held while files change. Taken before `tree`.
     upkeep: Mutex<Upkeep>,
     tree: Mutex<Arc<Tree>>,
@@ -96,8 +98,8 @@ impl Index {
     ) -> Result<(Index, Ckpt, Vec<FailedCopy>), OpenError> {
         let mut failed = Vec::new();
         let chosen = freshest(&copies, &caches, Lsn::ZERO, &mut failed);
-        let (tree, ckpt) = match (chosen, absent) {
-            (Some(chosen), _) => chosen,
+        let (tree, ckpt, whole) = match (chosen, absent) {
+            (Some(Freshest { tree, ckpt, equals }), _) => (tree, ckpt, equals),
             // A copy that fails may hold entries whose log is gone.
             (None, _) if !failed.is_empty() => return Err(OpenError::Failed(failed)),
             (None, Absent::Refuse) => return Err(OpenError::Absent),
@@ -105,7 +107,7 @@ impl Index {
                 let dir = copies.first().ok_or(OpenError::Absent)?;
                 let open = || Tree::open(dir, &caches);
                 let tree = open().map_err(|error| OpenError::Failed(vec![FailedCopy { dir: dir.clone(), error }]))?;
-                (tree, Ckpt { lsn: Lsn::ZERO, position: None })
+                (tree, Ckpt { lsn: Lsn::ZERO, position: None }, vec![dir.clone()])
             }
         };
         let settle = mirror::become_source(tree.dir());
@@ -115,6 +117,7 @@ impl Index {
         let index = Index {
             caches,
             copies: Mutex::new(copies),
+            whole: Mutex::new(whole),
             upkeep: Mutex::new(Upkeep { floor: ckpt.lsn, distrusted: Vec::new() }),
             empty: AtomicBool::new(tree.stats().tables == 0),
             tree: Mutex::new(Arc::new(tree)),
@@ -174,6 +177,7 @@ impl Index {
         upkeep.distrusted.clear();
         if failed.is_empty() {
             upkeep.floor = ckpt.lsn;
+            lock(&self.whole).clone_from(&copies);
             self.prefer_first(&copies, ckpt.lsn, &tree)?;
         }
         Ok(failed)
@@ -205,6 +209,12 @@ impl Index {
         }
     }
 
+    /// Copies that are known to hold all that was let go of: of the others the last flush, or the one before the start,
+    /// may have come to nothing.
+    pub(crate) fn whole_copies(&self) -> Vec<PathBuf> {
+        lock(&self.whole).clone()
+    }
+
     /// From now on these are the copies; the next flush fills the new ones. A copy that left is used until then. Never
     /// blocks. Answers whether they are others than before.
     pub(crate) fn set_copies(&self, copies: Vec<PathBuf>) -> bool {
@@ -222,7 +232,7 @@ impl Index {
         }
         let mut failed = Vec::new();
         match freshest(copies, &self.caches, floor, &mut failed) {
-            Some((chosen, _)) => self.install(chosen),
+            Some(chosen) => self.install(chosen.tree),
             None => {
                 telemetry::warn!("index {}: no other copy can be opened", tree.dir().display());
                 Ok(())
@@ -277,8 +287,8 @@ impl Index {
             candidates.retain(|copy| !upkeep.distrusted.contains(copy));
             chosen = freshest(&candidates, &self.caches, upkeep.floor, &mut unreadable);
         }
-        let Some((tree, _)) = chosen else { return Err(error) };
-        self.install(tree)?;
+        let Some(chosen) = chosen else { return Err(error) };
+        self.install(chosen.tree)?;
         Ok(self.tree())
     }
 
@@ -302,14 +312,23 @@ impl Index {
     }
 }
 
+struct Freshest {
+    tree: Tree,
+    ckpt: Ckpt,
+    /// All copies with this checkpoint.
+    equals: Vec<PathBuf>,
+}
+
 /// The copy with the highest checkpoint, not below `floor`; the first one of equals.
-fn freshest(copies: &[PathBuf], caches: &Caches, floor: Lsn, failed: &mut Vec<FailedCopy>) -> Option<(Tree, Ckpt)> {
-    let mut best: Option<(Tree, Ckpt)> = None;
+fn freshest(copies: &[PathBuf], caches: &Caches, floor: Lsn, failed: &mut Vec<FailedCopy>) -> Option<Freshest> {
+    let mut best: Option<Freshest> = None;
     for dir in copies {
         match open_existing(dir, caches) {
             Ok(Some((tree, ckpt))) => {
-                if ckpt.lsn >= floor && best.as_ref().is_none_or(|(_, best)| best.lsn < ckpt.lsn) {
-                    best = Some((tree, ckpt));
+                if let Some(best) = best.as_mut().filter(|best| best.ckpt == ckpt) {
+                    best.equals.push(dir.clone());
+                } else if ckpt.lsn >= floor && best.as_ref().is_none_or(|best| best.ckpt.lsn < ckpt.lsn) {
+                    best = Some(Freshest { tree, ckpt, equals: vec![dir.clone()] });
                 }
             }
             Ok(None) => {}

@@ -15,7 +15,7 @@ pub(super) struct Deployment {
     pub(super) topology: Topology,
     /// Drives that are in, and where they are. The files of drives that were taken out are not trusted.
     dirs: HashMap<DriveId, PathBuf>,
-    /// Volumes with a first page that can be read.
+    /// Volumes with a first page that can be read, with the drives on which their slots lie now.
     pub(super) volumes: BTreeMap<VolumeId, VolumePage>,
     /// Where a page says that a log volume ends, and whose page: the latest one is right.
     ends: HashMap<VolumeId, (VolumeId, SlotOffset)>,
@@ -50,20 +50,29 @@ impl Deployment {
     }
 
     fn find_volumes(&mut self) -> Result<(), Failure> {
+        let mut found: BTreeMap<VolumeId, Vec<(usize, VolumePage)>> = BTreeMap::new();
         for (drive, dir) in &self.dirs {
             let volumes = dir.join(VOLUMES_NAME);
             for name in names_in(&volumes)? {
                 let Some((volume, slot)) = parse_volume_name(&name) else { continue };
-                if self.volumes.contains_key(&volume) {
-                    continue;
-                }
                 if let Ok(page) = read_page(&volumes.join(&name), volume, slot)
                     && page.deployment == self.topology.deployment
                     && page.drives.get(slot) == Some(drive)
                 {
-                    self.volumes.insert(volume, page);
+                    found.entry(volume).or_default().push((slot, page));
                 }
             }
+        }
+        for (volume, mut pages) in found {
+            // Slots may have moved: a file's own page says where that slot lies, the one with the most moves the rest.
+            pages.sort_by_key(|(_, page)| page.moves);
+            let mut newest = pages.last().expect("a volume is listed with its first page").1.clone();
+            for (slot, page) in &pages {
+                if newest.agrees_with(page) {
+                    newest.drives[*slot] = page.drives[*slot];
+                }
+            }
+            self.volumes.insert(volume, newest);
         }
         for page in self.volumes.values() {
             for closed in page.predecessor.iter().chain(&page.closes) {

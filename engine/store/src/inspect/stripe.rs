@@ -89,7 +89,8 @@ impl Files {
         let page = deployment.volumes.get(&id).ok_or(Failure::NoVolume(id))?.clone();
         let open = |(slot, drive): (usize, &DriveId)| {
             let path = deployment.slot_path(*drive, id, slot)?;
-            let same = read_page(&path, id, slot).is_ok_and(|found| found == page);
+            let same = read_page(&path, id, slot)
+                .is_ok_and(|found| found.agrees_with(&page) && found.drives.get(slot) == Some(drive));
             let file = File::open(&path).ok().filter(|_| same)?;
             Some((path, file))
         };

@@ -100,6 +100,8 @@ struct State {
     /// Ends that no durable page records yet.
     unrecorded: Vec<Closed>,
     spare: Spare,
+    /// Whether to move on from a volume that lacks a slot although nothing is to be written.
+    leave_sick: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -140,6 +142,7 @@ impl Log {
             durable,
             unrecorded: Vec::new(),
             spare: Spare::None,
+            leave_sick: false,
         };
         let (work, idle) = Default::default();
         let log = Rc::new(Log { node, sink, state: RefCell::new(state), work, idle });
@@ -180,6 +183,13 @@ impl Log {
     /// The durable end: every entry before it was handed to the sink.
     pub(crate) fn position(&self) -> Position {
         self.state.borrow().durable
+    }
+
+    /// Moves on to a successor if the volume has lost a slot since it was made, or lies on a drive that is drained: so it can
+    /// be rebuilt although nothing is committed. Never waits.
+    pub(crate) fn leave_sick(&self) {
+        self.state.borrow_mut().leave_sick = true;
+        self.work.raise();
     }
 
     /// Takes no more entries and waits until all have their outcome.

@@ -106,6 +106,12 @@ impl Log {
         if state.mode == Mode::Closing && state.pending.is_empty() && state.flights.is_empty() {
             return Step::End;
         }
+        if state.leave_sick && state.flights.is_empty() && state.mode == Mode::Running {
+            state.leave_sick = false;
+            if state.volume.sick_slots() & !state.sick_slots != 0 {
+                return Step::Move;
+            }
+        }
         Step::Wait(state.flights.iter().map(|flight| flight.deadline).min())
     }
 

@@ -29,10 +29,10 @@ impl Node {
         rt::call(ShardId(0), move || async move { rt::spawn(take_out_here(node, drive, why)).await }).await
     }
 
-    /// Records that the copies of these partitions' tables on these drives count from now on.
-    pub(crate) async fn mark_in_sync(self: &Arc<Node>, copies: Vec<(PartitionId, DriveId)>) -> Result<()> {
+    /// Records that of these partitions' tables exactly the copies on these drives count from now on.
+    pub(crate) async fn set_in_sync(self: &Arc<Node>, copies: Vec<(PartitionId, Vec<DriveId>)>) -> Result<()> {
         let node = self.clone();
-        rt::call(ShardId(0), move || async move { rt::spawn(mark_in_sync_here(node, copies)).await }).await
+        rt::call(ShardId(0), move || async move { rt::spawn(set_in_sync_here(node, copies)).await }).await
     }
 }
 
@@ -41,7 +41,7 @@ async fn take_out_here(node: Arc<Node>, id: DriveId, why: &'static str) -> Resul
     if !node.topology().is_in(id) {
         return Ok(());
     }
-    let changed = change(&node, vec![id], |_| {}).await;
+    let changed = change(&node, vec![id], None, may_shrink, |_| {}).await;
     match &changed {
         Ok(epoch) => telemetry::warn!("a drive was taken out: {why}"; drive = id, epoch = epoch.number),
         Err(_) => {
@@ -53,17 +53,22 @@ async fn take_out_here(node: Arc<Node>, id: DriveId, why: &'static str) -> Resul
     changed.map(|_| ())
 }
 
-async fn mark_in_sync_here(node: Arc<Node>, copies: Vec<(PartitionId, DriveId)>) -> Result<()> {
+async fn set_in_sync_here(node: Arc<Node>, copies: Vec<(PartitionId, Vec<DriveId>)>) -> Result<()> {
     let _turn = node.turns.take().await;
     let topology = node.topology();
-    if copies.iter().all(|&(partition, drive)| topology.is_in_sync(partition, drive)) {
+    let members = mask(&topology, |_| true);
+    let is_so = |(partition, drives): &(PartitionId, Vec<DriveId>)| {
+        let there = topology.in_sync.get(usize::from(partition.0)).copied().unwrap_or(0);
+        there & members == mask(&topology, |drive| drives.contains(&drive))
+    };
+    if copies.iter().all(is_so) {
         return Ok(());
     }
-    change(&node, Vec::new(), |next| {
-        for &(partition, drive) in &copies {
-            let index = next.drives.iter().position(|member| member.drive == drive && member.is_in());
-            if let (Some(index), Some(mask)) = (index, next.in_sync.get_mut(usize::from(partition.0))) {
-                *mask |= 1 << index;
+    change(&node, Vec::new(), None, may_shrink, |next| {
+        for (partition, drives) in &copies {
+            let there = mask(next, |drive| drives.contains(&drive));
+            if let Some(mask) = next.in_sync.get_mut(usize::from(partition.0)) {
+                *mask = there;
             }
         }
     })
@@ -71,9 +76,22 @@ async fn mark_in_sync_here(node: Arc<Node>, copies: Vec<(PartitionId, DriveId)>)
     Ok(())
 }
 
-/// Makes an epoch without the drives in `out` durable on all others of the in-set, leaving out those on which it
-/// cannot be written, and publishes it.
-async fn change(node: &Arc<Node>, mut out: Vec<DriveId>, alter: impl Fn(&mut Topology)) -> Result<Arc<Topology>> {
+/// The members that are in and of which `f` holds, as a bit mask over the drive list.
+fn mask(topology: &Topology, f: impl Fn(DriveId) -> bool) -> u64 {
+    let bits = topology.drives.iter().enumerate().filter(|(_, member)| member.is_in() && f(member.drive));
+    bits.fold(0, |mask, (index, _)| mask | 1 << index)
+}
+
+/// Makes an epoch without the drives in `out` and with the one that joins durable on all drives of its in-set, leaving out
+/// those on which it cannot be written, be it the new one, and publishes it. `may_shrink` says how small the in-set may become.
+/// Called in a turn.
+pub(super) async fn change(
+    node: &Arc<Node>,
+    mut out: Vec<DriveId>,
+    joins: Option<DriveId>,
+    may_shrink: fn(usize, usize, u8) -> bool,
+    alter: impl Fn(&mut Topology),
+) -> Result<Arc<Topology>> {
     let counts = node.topology();
     let members = counts.in_count();
     loop {
@@ -83,10 +101,17 @@ async fn change(node: &Arc<Node>, mut out: Vec<DriveId>, alter: impl Fn(&mut Top
             return Err(Error::Unavailable("too few drives are left"));
         }
         // The parent is the last epoch written anywhere: a drive may hold it although it never counted.
-        let mut next = topology::next(&lock(&node.written), rt::random::u64(), node.start, &out);
+        let written = lock(&node.written).clone();
+        // One that was to join in an epoch that never counted does not join now.
+        out.extend(written.in_set().filter(|&drive| !counts.is_in(drive) && joins != Some(drive)));
+        let mut next = topology::next(&written, rt::random::u64(), node.start, &out);
+        if let Some(joins) = joins.filter(|&joins| next.member(joins).is_none()) {
+            next = topology::with_member(next, joins);
+        }
         alter(&mut next);
         *lock(&node.written) = next.clone();
-        let drives: Vec<Arc<Drive>> = kept.iter().filter_map(|&id| node.drive(id).cloned()).collect();
+        let joins = joins.filter(|joins| !out.contains(joins));
+        let drives: Vec<Arc<Drive>> = kept.into_iter().chain(joins).filter_map(|id| node.drive(id)).collect();
         let failed = write_everywhere(&drives, &next).await;
         if failed.is_empty() {
             let next = Arc::new(next);

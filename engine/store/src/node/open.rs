@@ -9,8 +9,9 @@ use rt::file::FileLock;
 
 use super::epoch::write_everywhere;
 use super::flag::Flag;
-use super::{Config, INSTANCES, Node, SHARDS_MAX, watch};
+use super::{Config, INSTANCES, Node, SHARDS_MAX, places, watch};
 use crate::drive::{Drive, Looked, State, form, look};
+use crate::heal::Heal;
 use crate::ids::{DriveId, StartNumber};
 use crate::space::reserve::Reserve;
 use crate::topology::{
@@ -24,6 +25,9 @@ pub(super) async fn open(config: Config) -> Result<Arc<Node>, OpenError> {
         looked.push(look(dir).await?);
     }
     refuse_same_directory(&looked)?;
+    for notice in places::find_forgotten(&mut looked).await? {
+        telemetry::warn!("{notice}");
+    }
     let wanted = Wanted { parity: config.parity, accept_missing: config.accept_missing };
     let seen = |looked: &[Looked]| -> Vec<Seen> { looked.iter().map(|looked| looked.seen.clone()).collect() };
     let chosen = match decide(&seen(&looked), wanted)? {
@@ -32,7 +36,8 @@ pub(super) async fn open(config: Config) -> Result<Arc<Node>, OpenError> {
             let topology = form(&mut looked, config.parity, config.partitions).await?;
             telemetry::info!("a new deployment was formed"; deployment = topology.deployment, drives = looked.len());
             let present = topology.drives.iter().map(|member| member.drive).enumerate().collect();
-            Chosen { topology, present, missing: Vec::new(), returned: Vec::new(), unused: Vec::new() }
+            let (strays, unused) = (Vec::new(), Vec::new());
+            Chosen { topology, present, missing: Vec::new(), returned: Vec::new(), strays, unused }
         }
     };
     start(config, looked, chosen).await
@@ -66,7 +71,11 @@ fn refuse_same_directory(looked: &[Looked]) -> Result<(), OpenError> {
 }
 
 /// Makes the new epoch count and puts the node together.
-async fn start(mut config: Config, looked: Vec<Looked>, mut chosen: Chosen) -> Result<Arc<Node>, OpenError> {
+async fn start(mut config: Config, mut looked: Vec<Looked>, mut chosen: Chosen) -> Result<Arc<Node>, OpenError> {
+    // What is not used is free to be given back.
+    for dir in chosen.strays.iter().copied().chain(chosen.returned.iter().map(|(dir, _)| *dir)) {
+        looked[dir].lock = None;
+    }
     let drives = make_drives(&looked, &chosen);
     // Where a key lies follows from their number: what the deployment was formed with counts.
     let partitions = chosen.topology.partition_count();
@@ -84,32 +93,30 @@ async fn start(mut config: Config, looked: Vec<Looked>, mut chosen: Chosen) -> R
     for notice in notices(&looked, &chosen, &drives) {
         telemetry::warn!("{notice}");
     }
-    let (leaving, unlocked) = (Arc::new(Flag::default()), Arc::new(Flag::default()));
     let node = Arc::new_cyclic(|this| Node {
         deployment: topology.deployment,
         start: number,
         instance: INSTANCES.fetch_add(1, Relaxed),
         this: this.clone(),
-        drives,
+        drives: RwLock::new(drives.into()),
         written: Mutex::new(topology.clone()),
         topology: RwLock::new(Arc::new(topology)),
         turns: TurnQueue::default(),
+        verification: Mutex::default(),
         refuses_writes: AtomicBool::new(false),
         reserve: Reserve::default(),
+        heal: Heal::default(),
         volumes: RwLock::new(HashMap::new()),
         unborn: Mutex::new(Vec::new()),
         volume_counters: (0..SHARDS_MAX).map(|_| AtomicU32::new(0)).collect(),
-        leaving: leaving.clone(),
-        unlocked: unlocked.clone(),
+        leaving: Arc::new(Flag::default()),
+        unlocked: Mutex::default(),
         config,
     });
     let locks: Vec<FileLock> = looked.into_iter().filter_map(|looked| looked.lock).collect();
-    drop(rt::spawn(async move {
-        leaving.raised().await;
-        drop(locks);
-        unlocked.raise();
-    }));
+    node.keep_locks(locks);
     node.refresh_space().await;
+    places::write(&node).await;
     drop(rt::spawn(watch::watch(Arc::downgrade(&node))));
     Ok(node)
 }
@@ -178,6 +185,13 @@ fn notices(looked: &[Looked], chosen: &Chosen, drives: &[Arc<Drive>]) -> Vec<Str
         notices.push(format!(
             "drive {id} in {} was taken out earlier and has come back: it is not used; empty the directory to give it \
              back as a new drive",
+            looked[dir].seen.dir.display()
+        ));
+    }
+    for &dir in &chosen.strays {
+        notices.push(format!(
+            "{} holds a drive that was being added when the server ended, and is not used; add it again with 'hafiz drive \
+             add'",
             looked[dir].seen.dir.display()
         ));
     }

@@ -82,6 +82,9 @@ fn directories_that_cannot_be_are_refused() {
 }
 
 #[cfg(feature = "sim")]
+mod growth;
+
+#[cfg(feature = "sim")]
 mod simulated {
     use rt::buf::Shared;
     use rt::file::Sync;
@@ -92,13 +95,13 @@ mod simulated {
     use crate::topology::FORMING;
     use crate::volume::{Presence, SlotError};
 
-    const LIMIT: Duration = Duration::from_secs(600);
+    pub(super) const LIMIT: Duration = Duration::from_secs(600);
 
-    fn dirs(count: usize) -> Vec<PathBuf> {
+    pub(super) fn dirs(count: usize) -> Vec<PathBuf> {
         (0..count).map(|n| PathBuf::from(format!("/d{n}"))).collect()
     }
 
-    fn world(seed: u64, drives: usize) -> World {
+    pub(super) fn world(seed: u64, drives: usize) -> World {
         let mut world = World::new(seed, SimConfig::default());
         for dir in dirs(drives) {
             world.add_drive(dir, DriveConfig::default());
@@ -112,11 +115,11 @@ mod simulated {
         }
     }
 
-    fn run<T: 'static>(world: &mut World, main: impl Future<Output = T> + 'static) -> T {
+    pub(super) fn run<T: 'static>(world: &mut World, main: impl Future<Output = T> + 'static) -> T {
         world.run_alone(main, LIMIT).expect("the run ends by itself")
     }
 
-    async fn open(count: usize) -> Arc<Node> {
+    pub(super) async fn open(count: usize) -> Arc<Node> {
         match Node::open(config(dirs(count))).await {
             Ok(node) => node,
             Err(error) => panic!("{error}"),

@@ -41,13 +41,14 @@ pub(super) async fn watch(node: Weak<Node>) {
         let Some(pause) = node.upgrade().map(|node| node.config.suspect_after / LOOKS) else { return };
         rt::time::sleep(pause.max(Duration::from_millis(1))).await;
         let Some(node) = node.upgrade() else { return };
-        memories.resize(node.drives().len(), Memory::default());
+        let drives = node.drives();
+        memories.resize(drives.len(), Memory::default());
         let before = memories.clone();
-        for (memory, drive) in memories.iter_mut().zip(node.drives()) {
+        for (memory, drive) in memories.iter_mut().zip(drives.iter()) {
             let (in_flight, ended) = drive.progress();
             *memory = look(*memory, in_flight, ended);
         }
-        for (index, drive) in node.drives().iter().enumerate() {
+        for (index, drive) in drives.iter().enumerate() {
             let others = || (0..memories.len()).filter(|&other| other != index);
             // Time counts only while some other drive makes progress.
             if memories[index].stalled > 0 && !others().any(|other| memories[other].ended != before[other].ended) {

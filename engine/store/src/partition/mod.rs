@@ -137,11 +137,13 @@ impl Partition {
         options: Options,
     ) -> std::result::Result<(Rc<Partition>, Vec<FailedCopy>), OpenError> {
         let Options { start, copies, absent, caches, memtable_bytes, records_bytes, stream } = options;
-        let (index, ckpt, failed, counters) = rt::offload(move || {
+        let (index, ckpt, failed, counters, behind) = rt::offload(move || {
+            let count = copies.len();
             let (index, ckpt, failed) = Index::open(copies, absent, caches)?;
+            let behind = ckpt.position.is_some() && index.whole_copies().len() < count;
             let counters = load_counters(&index)
                 .map_err(|error| OpenError::Failed(vec![FailedCopy { dir: index.active(), error }]))?;
-            Ok((index, ckpt, failed, counters))
+            Ok((index, ckpt, failed, counters, behind))
         })
         .await?;
         let partition = Partition {
@@ -165,7 +167,7 @@ impl Partition {
             closed: Cell::new(None),
             damaged: Cell::new(false),
             one_flush: Semaphore::new(1),
-            recopy: Cell::new(false),
+            recopy: Cell::new(behind),
             flush_queued: Cell::new(false),
             released: Cell::new(0),
             stream,
@@ -201,6 +203,11 @@ impl Partition {
 
     pub(crate) fn is_damaged(&self) -> bool {
         self.damaged.get()
+    }
+
+    /// Index directories of the copies that hold what `ckpt` says.
+    pub(crate) fn whole_copies(&self) -> Vec<PathBuf> {
+        self.index.whole_copies()
     }
 
     /// From the next flush on these are the copies.

@@ -32,7 +32,7 @@ impl Named {
         match body {
             Body::Empty => {}
             Body::Small { address, .. } => {
-                *self.live.entry(address.volume).or_default() += Live::one(i64::from(address.len))
+                *self.live.entry(address.volume).or_default() += Live::one(i64::from(address.len));
             }
             Body::Extents(extents) => {
                 for extent in extents {

@@ -7,6 +7,7 @@
 #[cfg(feature = "sim")]
 mod audit;
 mod compact;
+pub(crate) mod moved;
 pub(crate) mod proof;
 mod punch;
 pub(crate) mod readers;

@@ -40,6 +40,8 @@ pub(super) async fn free_dead_ranges(store: &ShardStore, partition: &Partition) 
         let mut change = Change::default();
         for (id, rows) in by_volume {
             match store.node().volume(id).await {
+                // Its rows stay for the next pass.
+                Ok(volume) if volume.is_mended() => continue,
                 Ok(volume) => punch(partition, &volume, &rows).await?,
                 // The volume went as a whole: its ranges went with it.
                 Err(Error::NotFound) => {}
@@ -47,7 +49,9 @@ pub(super) async fn free_dead_ranges(store: &ShardStore, partition: &Partition) 
             }
             rows.into_iter().for_each(|(key, _)| change.remove(key.to_vec()));
         }
-        partition.decide(store.log(), |_| change)?.1.await?;
+        if !change.ops.is_empty() {
+            partition.decide(store.log(), |_| change)?.1.await?;
+        }
     }
 }
 

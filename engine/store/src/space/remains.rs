@@ -6,7 +6,9 @@
 //! placed in a volume of an earlier start any more, so once all partitions have replayed, every page there that neither an
 //! extent nor a dead range covers is nobody's.
 
+use std::io::ErrorKind;
 use std::rc::Rc;
+use std::time::Duration;
 
 use rt::ShardId;
 
@@ -17,8 +19,10 @@ use crate::index::keys;
 use crate::list::scan_up_to;
 use crate::object::{BAD_RECORD, parse_place_value};
 use crate::store::ShardStore;
-use crate::volume::{Class, Volume};
+use crate::volume::{Class, SlotError, Volume};
 
+/// How long to wait for a volume whose slots are mended.
+const MENDED_PAUSE: Duration = Duration::from_millis(20);
 /// Extents read at a time.
 const CHUNK: usize = 4_096;
 
@@ -118,7 +122,14 @@ async fn punch_gaps(volume: &Volume, gaps: Vec<Pages>) -> Result<()> {
     for (from, to) in gaps {
         let pages = to - from;
         let dead = ProvenDead::new(PageRange { volume: volume.id, at: SlotOffset(from), pages });
-        volume.punch(&dead).await.map_err(|_| Error::Unavailable("a drive failed while space was freed"))?;
+        // While slots are mended nothing is punched: this is done once in a start, so it waits.
+        loop {
+            match volume.punch(&dead).await {
+                Ok(()) => break,
+                Err(SlotError::Io(ErrorKind::ResourceBusy)) => rt::time::sleep(MENDED_PAUSE).await,
+                Err(_) => return Err(Error::Unavailable("a drive failed while space was freed")),
+            }
+        }
         FREED_PAGES.add(u64::from(pages));
     }
     Ok(())

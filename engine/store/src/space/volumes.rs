@@ -7,9 +7,10 @@ use rt::ShardId;
 
 use super::proof::ProvenDead;
 use super::readers;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::batch::Ckpt;
-use crate::ids::{PartitionId, VolumeId};
+use crate::ids::{DriveId, PartitionId, VolumeId};
+use crate::node::Node;
 use crate::partition::Live;
 use crate::store::ShardStore;
 use crate::volume::{Class, Volume};
@@ -21,6 +22,8 @@ static REMOVED: telemetry::Counter =
 pub(super) struct Census {
     live: HashMap<VolumeId, Live>,
     ckpts: Vec<(PartitionId, Ckpt)>,
+    /// The drives whose copies of a partition's tables hold its checkpoint.
+    copies: Vec<(PartitionId, Vec<DriveId>)>,
     /// A commit failed that a recovery may yet find: volumes of this start stay.
     pub(super) uncertain: bool,
     /// Acknowledged commits of a partition cannot be read: what they name is not counted.
@@ -30,23 +33,31 @@ pub(super) struct Census {
 impl Census {
     /// Asks every shard. Counters and checkpoints are those of durable entries.
     pub(super) async fn take() -> Census {
-        let mut census = Census { live: HashMap::new(), ckpts: Vec::new(), uncertain: false, damaged: false };
+        let mut census =
+            Census { live: HashMap::new(), ckpts: Vec::new(), copies: Vec::new(), uncertain: false, damaged: false };
         for shard in 0..rt::shard_count() {
             let answer = rt::call(ShardId(shard), || async {
                 let store = crate::store::local();
                 let partitions = store.partitions().all();
                 let live: Vec<_> = partitions.iter().flat_map(|partition| partition.all_live()).collect();
                 let ckpts: Vec<_> = partitions.iter().map(|partition| (partition.id(), partition.ckpt())).collect();
+                let copies: Vec<_> = partitions.iter().map(|partition| store.whole_copies(partition)).collect();
                 let damaged = partitions.iter().any(|partition| partition.is_damaged());
-                (live, ckpts, store.partitions().any_failed(), damaged)
+                (live, ckpts, copies, store.partitions().any_failed(), damaged)
             });
-            let (live, ckpts, uncertain, damaged) = answer.await;
+            let (live, ckpts, copies, uncertain, damaged) = answer.await;
+            census.copies.extend(copies);
             live.into_iter().for_each(|(volume, live)| *census.live.entry(volume).or_default() += live);
             census.ckpts.extend(ckpts);
             census.uncertain |= uncertain;
             census.damaged |= damaged;
         }
         census
+    }
+
+    /// Whether all copies that each partition shall have are there: after drives came or went the next flush makes them.
+    fn is_copied(&self, node: &Node) -> bool {
+        self.copies.iter().all(|(id, there)| node.partition_copies(*id).iter().all(|drive| there.contains(&drive.id)))
     }
 
     pub(super) fn live(&self, volume: VolumeId) -> Live {
@@ -75,7 +86,8 @@ fn is_before(volume: VolumeId, at: VolumeId) -> bool {
 /// The first half is looked at before the counters are asked, so that nothing can become live in between.
 pub(super) async fn free_dead_volumes(store: &Rc<ShardStore>) -> Result<()> {
     let start = store.node().start;
-    let idle: BTreeSet<VolumeId> = store.node().volumes().iter().filter(|v| is_idle(v)).map(|v| v.id).collect();
+    let idle: BTreeSet<VolumeId> =
+        store.node().volumes().iter().filter(|v| is_idle(v) && !v.is_mended()).map(|v| v.id).collect();
     let census = Census::take().await;
     if census.damaged {
         return Ok(());
@@ -85,7 +97,7 @@ pub(super) async fn free_dead_volumes(store: &Rc<ShardStore>) -> Result<()> {
         let Ok(volume) = store.node().volume(id).await else { continue };
         let unneeded = match volume.class {
             Class::Data => true,
-            Class::Log => census.is_covered(id),
+            Class::Log => census.is_covered(id) && census.is_copied(store.node()),
         };
         if unneeded && census.live(id) == Live::default() && !(census.uncertain && id.start() == start) {
             dead.push(ProvenDead::new(id));
@@ -97,20 +109,22 @@ pub(super) async fn free_dead_volumes(store: &Rc<ShardStore>) -> Result<()> {
     count_on_tables(store, &census).await?;
     readers::pass_on_all_shards().await;
     for volume in dead {
-        store.node().remove_volume(volume).await?;
-        REMOVED.add(1);
+        match store.node().remove_volume(volume).await {
+            Ok(()) => REMOVED.add(1),
+            // Its slots are mended or punched: at the next pass.
+            Err(Error::Busy) => {}
+            Err(error) => return Err(error),
+        }
     }
     Ok(())
 }
 
-/// Before the first log volume goes it is made durable that the tables count: from then on a partition without any copy of
-/// its tables is damage, not a new one.
+/// Before a log volume goes it is made durable which tables count: from then on a partition without any of these copies is
+/// damage, not a new one.
 async fn count_on_tables(store: &Rc<ShardStore>, census: &Census) -> Result<()> {
-    let node = store.node();
-    let flushed = census.ckpts.iter().filter(|(_, ckpt)| ckpt.position.is_some());
-    let copies: Vec<_> =
-        flushed.flat_map(|(id, _)| node.partition_copies(*id).into_iter().map(|drive| (*id, drive.id))).collect();
-    node.mark_in_sync(copies).await
+    let is_flushed = |id: PartitionId| census.ckpts.iter().any(|(other, ckpt)| *other == id && ckpt.position.is_some());
+    let copies = census.copies.iter().filter(|(id, _)| is_flushed(*id)).cloned().collect();
+    store.node().set_in_sync(copies).await
 }
 
 /// Whether nothing is on its way into the volume. A log volume's own stream is judged by the checkpoints.

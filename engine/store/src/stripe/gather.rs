@@ -75,6 +75,7 @@ impl<'a> Gather<'a> {
             Err(why) => {
                 if why == Unusable::Damaged {
                     counters::FRAGMENTS_BAD.add(1);
+                    self.known.volume.ask_repair(self.known.at);
                 }
                 self.unusable.insert(index, why);
             }

@@ -61,6 +61,9 @@ pub(crate) struct Chosen {
     /// Drives that are here but were taken out in an earlier epoch: their slots are not read. Healing takes over here:
     /// such a drive enters again as a new one.
     pub(crate) returned: Vec<(usize, DriveId)>,
+    /// Directories of drives that carry the deployment's id and that no epoch which counts lists: what an admission that
+    /// was broken off left behind. Nothing was ever stored there.
+    pub(crate) strays: Vec<usize>,
     /// Directories that hold no usable drive.
     pub(crate) unused: Vec<usize>,
 }
@@ -77,6 +80,12 @@ pub(crate) fn may_start(members: usize, missing: usize, parity: u8) -> bool {
 /// Whether an epoch may follow that keeps `kept` of the `members` of the last one that counts.
 pub(crate) fn may_shrink(members: usize, kept: usize, parity: u8) -> bool {
     kept >= members.saturating_sub(usize::from(parity)).max(1)
+}
+
+/// The same for a drive that an operator gives up, when nothing depends on it. Without parity one at a time may go: a start
+/// that goes on from the epoch before must see all of its drives then, and so those that know of this one.
+pub(crate) fn may_retire(members: usize, kept: usize, parity: u8) -> bool {
+    kept >= members.saturating_sub(usize::from(parity.max(1))).max(1)
 }
 
 /// Decides what to do with what was found. The order of the directories does not matter: identity decides.
@@ -101,22 +110,23 @@ pub(crate) fn decide(seen: &[Seen], wanted: Wanted) -> Result<Decision, OpenErro
     if stored_nothing {
         return Ok(Decision::Form);
     }
-    if held.is_empty() {
+    // An epoch that does not list its holder was put there for an admission: it tells nothing new.
+    let told: Vec<Held<'_>> = held.iter().copied().filter(|held| held.topology.member(held.drive).is_some()).collect();
+    if told.is_empty() {
         return Err(OpenError::Damaged { dir: seen[drives[0].dir].dir.clone(), what: "the topology" });
     }
-    let topology = choose(seen, &held)?.clone();
-    if let Some(stranger) = drives.iter().find(|drive| topology.member(drive.identity.drive).is_none()) {
+    let topology = choose(seen, &told)?.clone();
+    let is_stranger = |drive: &&SeenDrive<'_>| topology.member(drive.identity.drive).is_none();
+    if let Some(stranger) = drives.iter().filter(is_stranger).find(|drive| drive.has_volumes) {
         let dir = seen[stranger.dir].dir.clone();
         return Err(OpenError::Foreign { dir, deployment, expected: deployment });
-    }
-    if seen.len() != topology.drives.len() {
-        return Err(OpenError::WrongNumber { have: seen.len(), want: topology.drives.len() });
     }
     if let Some(asked) = wanted.parity.filter(|&asked| asked != topology.parity) {
         let formed_with = Some(topology.parity);
         return Err(OpenError::Parity { asked, drives: topology.drives.len(), formed_with });
     }
     let chosen = sort_out(seen, &drives, &held, topology);
+    refuse_wrong_number(&chosen)?;
     if !wanted.accept_missing || chosen.present.is_empty() {
         refuse_too_many_missing(seen, &held, &chosen)?;
     }
@@ -223,12 +233,13 @@ fn choose<'a>(seen: &[Seen], held: &[Held<'a>]) -> Result<&'a Topology, OpenErro
             tips.push(topology);
         }
     }
-    // `tip` never counted if one of its own in-set stands on the line of `by` and not on it: in-sets only shrink along
-    // a line, so no epoch between the two lines' parting and `tip` was ever on all of its in-set. Its holders must be
-    // out on the other line; a holder that is in there has been written to by two lines.
+    // `tip` never counted if one of its own in-set stands on the line of `by` and not on it. That drive joined before the
+    // two lines parted, since it joined once and both list it, and a drive that is out never comes in again: so no epoch
+    // between the parting and `tip` was ever on all of its in-set. Its holders must be out or unknown on the other line; a
+    // holder that is in there has been written to by two lines.
     let abandoned = |tip: &Topology, by: &Topology| {
         tip.id != by.id
-            && holders(tip.id).all(|holder| by.member(holder.drive).is_some_and(|member| !member.is_in()))
+            && holders(tip.id).all(|holder| !by.is_in(holder.drive))
             && held.iter().any(|witness| {
                 tip.is_in(witness.drive)
                     && witness.topology.id != tip.id
@@ -256,8 +267,10 @@ fn choose<'a>(seen: &[Seen], held: &[Held<'a>]) -> Result<&'a Topology, OpenErro
 }
 
 fn sort_out(seen: &[Seen], drives: &[SeenDrive<'_>], held: &[Held<'_>], topology: Topology) -> Chosen {
+    let is_stray = |drive: &&SeenDrive<'_>| topology.member(drive.identity.drive).is_none();
+    let strays = drives.iter().filter(is_stray).map(|drive| drive.dir).collect();
     let mut chosen =
-        Chosen { topology, present: Vec::new(), missing: Vec::new(), returned: Vec::new(), unused: Vec::new() };
+        Chosen { topology, present: Vec::new(), missing: Vec::new(), returned: Vec::new(), strays, unused: Vec::new() };
     for &Member { drive, .. } in &chosen.topology.drives {
         let is_in = chosen.topology.is_in(drive);
         let found = drives.iter().find(|seen| seen.identity.drive == drive);
@@ -272,8 +285,23 @@ fn sort_out(seen: &[Seen], drives: &[SeenDrive<'_>], held: &[Held<'_>], topology
     }
     chosen.unused = (0..seen.len())
         .filter(|dir| chosen.present.iter().chain(&chosen.returned).all(|(used, _)| used != dir))
+        .filter(|dir| !chosen.strays.contains(dir))
         .collect();
     chosen
+}
+
+/// Each member that is not here needs a directory that was named and holds no drive, so that one which was left out of the
+/// list by mistake is not taken for lost. More such directories than members that are in or were taken out are a mistake,
+/// too: a drive does not enter by being listed.
+fn refuse_wrong_number(chosen: &Chosen) -> Result<(), OpenError> {
+    let members = &chosen.topology.drives;
+    let out = members.iter().filter(|member| !member.is_in()).count() - chosen.returned.len();
+    let missing = chosen.missing.len();
+    if (missing..=missing + out).contains(&chosen.unused.len()) {
+        return Ok(());
+    }
+    let have = chosen.present.len() + chosen.unused.len();
+    Err(OpenError::WrongNumber { have, want: chosen.topology.in_count() })
 }
 
 /// Applies the start rule to the newest epoch, and to each older one that a member still holds: as long as one does,

@@ -3,6 +3,11 @@
 //! An epoch counts when it is durable on *all* drives of its own in-set, which keeps at least n-P members of the
 //! previous one. There is no majority and no log of epochs: the rules in `decide` make two lines of epochs that both
 //! count impossible, or refuse to start.
+//!
+//! An epoch may also have one member more than its parent. The identity of a new member is made anew for each attempt, so
+//! that every drive joins by one epoch only, and all epochs that list it descend from that one. That keeps the rules: a start
+//! that goes on from the parent has more than P of its members or all of them, and one that goes on from the larger epoch
+//! misses P of its own at most, so the two have a drive in common.
 
 mod decide;
 pub(crate) mod file;
@@ -10,9 +15,9 @@ mod placement;
 mod refusal;
 mod turn;
 
-pub(crate) use decide::{Chosen, Decision, Found, Seen, Wanted, decide, may_shrink, may_start};
+pub(crate) use decide::{Chosen, Decision, Found, Seen, Wanted, decide, may_retire, may_shrink, may_start};
 pub(crate) use placement::{copies, default_parity, geometry_for, mix};
-pub use refusal::OpenError;
+pub use refusal::{AdmitError, OpenError};
 pub(crate) use turn::TurnQueue;
 
 use crate::format::topology::ANCESTORS_MAX;
@@ -58,4 +63,12 @@ pub(crate) fn next(previous: &Topology, id: u64, start: StartNumber, out: &[Driv
         })
         .collect();
     Topology { number, id, ancestors, start, drives, ..previous.clone() }
+}
+
+/// `epoch` with one more member, which holds nothing yet. Panics when the list is full or has it: the caller looked.
+pub(crate) fn with_member(mut epoch: Topology, drive: DriveId) -> Topology {
+    assert!(epoch.drives.len() < DRIVES_MAX && epoch.member(drive).is_none(), "a new member has a new place");
+    // Masks of copies in sync are by place: a new place at the end leaves them as they are.
+    epoch.drives.push(Member { drive, out_since: 0 });
+    epoch
 }

@@ -1,5 +1,7 @@
 //! Where things go: the geometry of a new volume and the drives that hold a partition's tables.
 
+use std::cmp::Reverse;
+
 use crate::format::topology::Topology;
 use crate::ids::{DriveId, Geometry, PartitionId};
 
@@ -30,8 +32,8 @@ pub(crate) fn geometry_for(drives: usize, parity: u8) -> Option<Geometry> {
 /// The drives that shall hold the tables of `partition`, as indices into the drive list: P+1 drives of the in-set (or
 /// all, if there are fewer), the primary first. Rendezvous hashing: when a drive goes, only its copies move.
 ///
-/// The hash is part of the format: another one would move every copy.
-pub(crate) fn copies(topology: &Topology, partition: PartitionId) -> Vec<usize> {
+/// Drives to `avoid` come last: those that shall go have their copies made elsewhere before. The hash is part of the format: another one would move every copy.
+pub(crate) fn copies(topology: &Topology, partition: PartitionId, avoid: impl Fn(DriveId) -> bool) -> Vec<usize> {
     let mut ranked: Vec<(u64, usize)> = topology
         .drives
         .iter()
@@ -39,7 +41,7 @@ pub(crate) fn copies(topology: &Topology, partition: PartitionId) -> Vec<usize> 
         .filter(|(_, member)| member.is_in())
         .map(|(index, member)| (weight(partition, member.drive), index))
         .collect();
-    ranked.sort_unstable_by(|a, b| b.cmp(a));
+    ranked.sort_unstable_by_key(|&(weight, index)| (avoid(topology.drives[index].drive), Reverse((weight, index))));
     ranked.truncate(usize::from(topology.parity) + 1);
     ranked.into_iter().map(|(_, index)| index).collect()
 }
@@ -78,18 +80,19 @@ mod tests {
         let mut before = super::super::form(DeploymentId(1), 1, &drives, 2, 64);
         assert!(!before.tables_count());
         for partition in (0..64).map(PartitionId) {
-            let mask = copies(&before, partition).iter().fold(0, |mask, &index| mask | 1 << index);
+            let mask = copies(&before, partition, |_| false).iter().fold(0, |mask, &index| mask | 1 << index);
             before.in_sync[usize::from(partition.0)] = mask;
         }
         let after = super::super::next(&before, 2, before.start, &drives[..1]);
         assert!(after.tables_count());
         let mut primaries = [0; 6];
         for partition in (0..64).map(PartitionId) {
-            let (old, new) = (copies(&before, partition), copies(&after, partition));
+            let (old, new) = (copies(&before, partition, |_| false), copies(&after, partition, |_| false));
             assert_eq!((old.len(), new.len()), (3, 3));
             let kept: Vec<usize> = old.iter().copied().filter(|&index| index != 0).collect();
             assert!(kept.iter().all(|index| new.contains(index)), "{old:?} became {new:?}");
             assert!(!new.contains(&0));
+            assert_eq!(copies(&before, partition, |drive| drive == drives[0]), new, "one that shall go, as if it had");
             primaries[old[0]] += 1;
             for (index, &drive) in drives.iter().enumerate() {
                 assert_eq!(before.is_in_sync(partition, drive), old.contains(&index));

@@ -1,10 +1,10 @@
-//! Why a node does not start, and what to do about it. Nothing was changed on any drive.
+//! Why a node does not start or a drive is not admitted, and what to do about it. Nothing was changed on any drive.
 
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-use crate::ids::DeploymentId;
+use crate::ids::{DeploymentId, DriveId};
 
 /// One variant for each refusal; the text says what to do.
 #[derive(Debug)]
@@ -71,7 +71,7 @@ impl fmt::Display for OpenError {
             OpenError::WrongNumber { have, want } => write!(
                 f,
                 "{have} directories were given, but this deployment has {want} drives; list all of them, \
-                 missing ones too"
+                 missing ones too (a new drive enters with 'hafiz drive add' while the server runs)"
             ),
             OpenError::TooManyMissing { missing, members, allowed, dirs } => {
                 write!(f, "{missing} of {members} drives are missing, and a start goes on by itself ")?;
@@ -125,5 +125,65 @@ impl std::error::Error for OpenError {
             OpenError::Io { error, .. } => Some(error),
             _ => None,
         }
+    }
+}
+
+/// Why a directory does not become a drive of a running node.
+#[derive(Debug)]
+pub enum AdmitError {
+    /// What would keep a start from using it, too.
+    Directory(OpenError),
+    /// It is a drive of this node already, by this or another name.
+    InUse { dir: PathBuf },
+    /// A drive that was taken out: what it holds is not trusted.
+    Returned { dir: PathBuf, drive: DriveId },
+    /// It carries the identity of a drive that is in use elsewhere.
+    Copy { dir: PathBuf, drive: DriveId },
+    /// Its identity cannot be read.
+    Damaged { dir: PathBuf },
+    /// It does not answer, or did not take the new epoch.
+    Fails { dir: PathBuf },
+    /// The deployment has listed as many drives as it can, those that were taken out included.
+    ListFull { drives: usize },
+    /// Too few drives are left for any change.
+    Unavailable,
+}
+
+impl fmt::Display for AdmitError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            AdmitError::Directory(error) => error.fmt(f),
+            AdmitError::InUse { dir } => write!(f, "{} is a drive of this server already", dir.display()),
+            AdmitError::Returned { dir, drive } => write!(
+                f,
+                "{} holds drive {drive}, which was taken out earlier; empty the directory to give it back as a new drive",
+                dir.display()
+            ),
+            AdmitError::Copy { dir, drive } => write!(
+                f,
+                "{} carries the identity of drive {drive}, which is in use: it is a copy; give an empty directory",
+                dir.display()
+            ),
+            AdmitError::Damaged { dir } => write!(
+                f,
+                "{} has a drive identity that cannot be read; if nothing on it is needed, empty the directory",
+                dir.display()
+            ),
+            AdmitError::Fails { dir } => {
+                write!(f, "{} does not answer as a drive must; see the log, and give another one", dir.display())
+            }
+            AdmitError::ListFull { drives } => {
+                write!(f, "this deployment has listed {drives} drives, those that were taken out included: no more fit")
+            }
+            AdmitError::Unavailable => f.write_str("too few drives are left to change the set of drives"),
+        }
+    }
+}
+
+impl std::error::Error for AdmitError {}
+
+impl From<OpenError> for AdmitError {
+    fn from(error: OpenError) -> AdmitError {
+        AdmitError::Directory(error)
     }
 }

@@ -10,6 +10,7 @@ use crate::drive::{Drive, Op, State, is_full};
 use crate::error::{Error, Result};
 use crate::ids::{Geometry, PAGE_BYTES, VolumeId};
 use crate::node::Node;
+use crate::space::moved::Stray;
 use crate::space::proof::ProvenDead;
 use crate::space::reserve;
 use crate::topology::DRIVES_MAX;
@@ -83,6 +84,7 @@ impl Node {
                 class,
                 geometry,
                 drives: drives.iter().map(|drive| drive.id).collect(),
+                moves: 0,
                 predecessor,
                 closes: closes.clone(),
             };
@@ -106,7 +108,8 @@ impl Node {
     pub(crate) fn write_geometry(&self) -> Option<(Geometry, Vec<Arc<Drive>>)> {
         let (topology, drives) = (self.topology(), self.drives());
         let members = || drives.iter().filter(|drive| topology.is_in(drive.id));
-        let well: Vec<Arc<Drive>> = members().filter(|drive| drive.state() == State::In).cloned().collect();
+        let well: Vec<Arc<Drive>> =
+            members().filter(|drive| drive.state() == State::In && !drive.is_draining()).cloned().collect();
         let mut drives =
             if well.is_empty() { members().filter(|drive| drive.is_usable()).cloned().collect() } else { well };
         let geometry = crate::topology::geometry_for(drives.len(), topology.parity)?;
@@ -154,18 +157,23 @@ impl Node {
     /// After an error some files may be left; the call may be repeated.
     pub(crate) async fn remove_volume(self: &Arc<Node>, dead: ProvenDead<VolumeId>) -> Result<()> {
         let id = *dead.what();
-        let Some(volume) = self.unregister(id) else { return Ok(()) };
+        let Ok(volume) = self.volume(id).await else { return Ok(()) };
+        if !volume.begin_removal() {
+            return Err(Error::Busy);
+        }
+        self.unregister(id);
         for shard in 0..rt::shard_count() {
             rt::call(rt::ShardId(shard), move || async move { files::close(id) }).await;
         }
         let mut failed = false;
-        for (slot, drive) in volume.drives.iter().enumerate().filter(|(_, drive)| drive.is_usable()) {
-            if let Err(error) = unlink_slot(drive, id, slot).await {
-                self.note_io_error(drive, &error, Op::Write);
+        for (slot, drive) in volume.files() {
+            if let Err(error) = unlink_slot(&drive, id, slot).await {
+                self.note_io_error(&drive, &error, Op::Write);
                 failed = true;
             }
         }
         if failed {
+            volume.end_removal();
             self.register(volume);
             return Err(Error::Unavailable("a drive failed while a volume was removed"));
         }
@@ -174,6 +182,19 @@ impl Node {
 }
 
 impl Node {
+    /// Removes a file that was a slot of `volume` before the slot moved.
+    pub(crate) async fn remove_stray(&self, volume: &Volume, dead: ProvenDead<Stray>) -> Result<()> {
+        let Stray { slot, drive } = dead.what();
+        if drive.is_usable()
+            && let Err(error) = unlink_slot(drive, volume.id, *slot).await
+        {
+            self.note_io_error(drive, &error, Op::Write);
+            return Err(Error::Unavailable("a drive failed while a slot that has moved was removed from it"));
+        }
+        volume.forget_stray(*slot, drive.id);
+        Ok(())
+    }
+
     /// Removes the files of a volume that was never handed out.
     pub(crate) async fn remove_unborn(&self, dead: ProvenDead<VolumeId>) -> Result<()> {
         let id = *dead.what();

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use rt::ShardId;
 use rt::file::File;
 
-use crate::ids::VolumeId;
+use crate::ids::{DriveId, VolumeId};
 
 /// Volumes that a shard keeps files of; beyond it the one used least recently is closed.
 const VOLUMES_MAX: usize = 1024;
@@ -29,15 +29,16 @@ struct Table {
 
 struct Opened {
     last_used: u64,
-    slots: Vec<Option<File>>,
+    /// With the drive that the file lies on: a slot may move to another one.
+    slots: Vec<Option<(DriveId, File)>>,
 }
 
 thread_local! {
     static TABLE: RefCell<Table> = RefCell::default();
 }
 
-/// The file, if this shard has opened it.
-pub(super) fn opened(instance: u64, volume: VolumeId, slot: usize) -> Option<File> {
+/// The file of the slot on `drive`, if this shard has opened it.
+pub(super) fn opened(instance: u64, volume: VolumeId, slot: usize, drive: DriveId) -> Option<File> {
     TABLE.with_borrow_mut(|table| {
         if table.instance != instance {
             return None;
@@ -45,11 +46,12 @@ pub(super) fn opened(instance: u64, volume: VolumeId, slot: usize) -> Option<Fil
         table.clock += 1;
         let opened = table.volumes.get_mut(&(rt::this_shard(), volume))?;
         opened.last_used = table.clock;
-        opened.slots[slot].clone()
+        let (on, file) = opened.slots[slot].as_ref()?;
+        (*on == drive).then(|| file.clone())
     })
 }
 
-pub(super) fn keep(instance: u64, volume: VolumeId, slot: usize, width: usize, file: &File) {
+pub(super) fn keep(instance: u64, (volume, slot): (VolumeId, usize), width: usize, drive: DriveId, file: &File) {
     // Files are closed after the borrow has ended.
     let _closed = TABLE.with_borrow_mut(|table| {
         let stale = if table.instance == instance { HashMap::new() } else { std::mem::take(&mut table.volumes) };
@@ -59,12 +61,12 @@ pub(super) fn keep(instance: u64, volume: VolumeId, slot: usize, width: usize, f
         let entry = table.volumes.entry((shard, volume));
         let opened = entry.or_insert_with(|| Opened { last_used: 0, slots: vec![None; width] });
         opened.last_used = table.clock;
-        opened.slots[slot] = Some(file.clone());
+        let replaced = opened.slots[slot].replace((drive, file.clone()));
         let mine = table.volumes.iter().filter(|((of, _), _)| *of == shard);
         let oldest = (mine.clone().count() > VOLUMES_MAX)
             .then(|| mine.min_by_key(|(_, opened)| opened.last_used).map(|(key, _)| *key))
             .flatten();
-        (stale, oldest.and_then(|key| table.volumes.remove(&key)))
+        (stale, replaced, oldest.and_then(|key| table.volumes.remove(&key)))
     });
 }
 

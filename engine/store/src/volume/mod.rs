@@ -3,14 +3,15 @@
 mod create;
 mod files;
 mod scan;
+mod upkeep;
 
 use std::fmt;
 use std::io;
 use std::sync::atomic::{
-    AtomicBool, AtomicU32,
+    AtomicBool, AtomicI32, AtomicU32,
     Ordering::{Acquire, Relaxed, Release},
 };
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, Weak};
 
 use codec::erasure::Code;
 use rt::buf::{Buf, Shared};
@@ -18,8 +19,9 @@ use rt::file::{File, Sync};
 
 pub(crate) use crate::format::volume::{CLOSES_MAX, Class, Closed, VolumePage};
 pub(crate) use scan::Presence;
+pub(crate) use upkeep::Mending;
 
-use crate::drive::{Drive, InFlight, Op, State, is_full};
+use crate::drive::{Drive, Op, State, is_full};
 use crate::ids::{Geometry, PAGE_BYTES, SlotOffset, VolumeId};
 use crate::node::Node;
 use crate::space::proof::{PageRange, ProvenDead};
@@ -57,14 +59,25 @@ pub(crate) struct Volume {
     pub(crate) slot_bytes: u64,
     page: VolumePage,
     code: Code,
-    drives: Vec<Arc<Drive>>,
+    placement: RwLock<Placement>,
     /// Slots whose file is not there or not this volume's, as a bit mask.
     lost_slots: AtomicU32,
+    /// Whole files of slots that lie elsewhere now: what is left of a move.
+    strays: Mutex<Vec<(usize, Arc<Drive>)>>,
+    /// Who changes slots without appending: see `upkeep`.
+    upkeep: AtomicI32,
     /// Takes no more stripes.
     sealed: AtomicBool,
     /// Bodies on their way that have or may have stripes here which no index counts yet.
     holds: AtomicU32,
     node: Weak<Node>,
+}
+
+/// Where the slots lie. Changes when one moves.
+struct Placement {
+    drives: Vec<Arc<Drive>>,
+    /// Slots that have moved so far.
+    moves: u16,
 }
 
 /// Keeps a volume from being removed while a body is received or committed that has stripes in it.
@@ -85,7 +98,7 @@ impl Drop for Hold {
 const _: () = assert!(Geometry::DATA_MAX as u32 + Geometry::PARITY_MAX as u32 <= u32::BITS);
 
 impl Volume {
-    /// `drives` are those of the page's slots, in that order.
+    /// `drives` are those of the slots, in that order. The page is one of those with the most moves.
     fn new(page: VolumePage, drives: Vec<Arc<Drive>>, lost_slots: u32, node: Weak<Node>) -> Arc<Volume> {
         assert_eq!(drives.len(), page.geometry.width(), "a drive for each slot");
         let code = Code::new(page.geometry.data, page.geometry.parity).expect("Geometry has the same bounds as Code");
@@ -95,8 +108,10 @@ impl Volume {
             geometry: page.geometry,
             slot_bytes: page.slot_bytes,
             code,
-            drives,
+            placement: RwLock::new(Placement { drives, moves: page.moves }),
             lost_slots: AtomicU32::new(lost_slots),
+            strays: Mutex::new(Vec::new()),
+            upkeep: AtomicI32::new(0),
             sealed: AtomicBool::new(false),
             holds: AtomicU32::new(0),
             node,
@@ -104,7 +119,7 @@ impl Volume {
         })
     }
 
-    /// The volume's own description.
+    /// The volume's own description, as it was found or made: slots may have moved since.
     pub(crate) fn page(&self) -> &VolumePage {
         &self.page
     }
@@ -123,8 +138,13 @@ impl Volume {
         SlotOffset((self.slot_bytes / PAGE_BYTES as u64) as u32)
     }
 
-    pub(crate) fn drive(&self, slot: usize) -> &Arc<Drive> {
-        &self.drives[slot]
+    /// Where the slot lies now.
+    pub(crate) fn drive(&self, slot: usize) -> Arc<Drive> {
+        self.placement().drives[slot].clone()
+    }
+
+    fn placement(&self) -> RwLockReadGuard<'_, Placement> {
+        self.placement.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The slot that holds a fragment of the stripe at `at`. Rotates, so that data, parity and reads spread evenly.
@@ -132,11 +152,20 @@ impl Volume {
         rotate(at, fragment, self.geometry.width())
     }
 
-    /// Slots that are not well: the drive is late, out or missing, or the file is not there. Bit n = slot n.
+    /// Slots that are not well: the drive is late, drained, out or missing, or the file is not there. Bit n = slot n.
     pub(crate) fn sick_slots(&self) -> u32 {
         let lost = self.lost_slots.load(Relaxed);
-        let sick = self.drives.iter().enumerate().filter(|(_, drive)| drive.state() != State::In);
+        let placement = self.placement();
+        let sick =
+            placement.drives.iter().enumerate().filter(|(_, drive)| drive.state() != State::In || drive.is_draining());
         sick.fold(lost, |mask, (slot, _)| mask | 1 << slot)
+    }
+
+    /// Asks for the repair of a stripe in which a fragment is bad. Never waits.
+    pub(crate) fn ask_repair(&self, at: SlotOffset) {
+        if let Some(node) = self.node.upgrade() {
+            node.heal.ask_repair(self.id, at);
+        }
     }
 
     /// Whether every slot is well.
@@ -146,7 +175,13 @@ impl Volume {
 
     /// Whether the slot can be read now: its drive is used and has the file.
     pub(crate) fn is_readable(&self, slot: usize) -> bool {
-        self.drives[slot].is_usable() && self.lost_slots.load(Relaxed) & (1 << slot) == 0
+        self.placement().drives[slot].is_usable() && self.lost_slots.load(Relaxed) & (1 << slot) == 0
+    }
+
+    /// Slots that cannot be read: their drives are out or missing, or their files are not there. Bit n = slot n.
+    pub(crate) fn missing_slots(&self) -> u32 {
+        let slots = (0..self.geometry.width()).filter(|&slot| !self.is_readable(slot));
+        slots.fold(0, |mask, slot| mask | 1 << slot)
     }
 
     /// Says that nothing more is appended. Whoever still places stripes took a `hold` before this.
@@ -183,10 +218,11 @@ impl Volume {
     ) -> Result<(), SlotError> {
         assert!(at >= SlotOffset::FIRST_STRIPE && data.len().is_multiple_of(PAGE_BYTES));
         assert!(at.bytes() + data.len() as u64 <= self.slot_bytes, "a fragment lies within its slot");
-        let _in_flight = self.begin(slot)?;
-        let file = self.file(slot, Op::Write).await?;
+        let drive = self.usable(slot)?;
+        let _in_flight = drive.begin();
+        let file = self.file(slot, &drive, Op::Write).await?;
         let result = file.write_shared_at(data, at.bytes(), sync).await;
-        self.judge(slot, result, Op::Write)
+        self.judge(&drive, result, Op::Write)
     }
 
     /// Reads whole pages of one slot into the start of a buffer. Pages beyond the end of the file are `Gone`.
@@ -201,10 +237,11 @@ impl Volume {
         // The lengths that are read come from checked headers and records, but those are bounded above this. Waiting
         // for a buffer is not the drive's time.
         let buf = rt::buf::alloc_checked(len).await.map_err(|_| SlotError::Gone)?;
-        let _in_flight = self.begin(slot)?;
-        let file = self.file(slot, Op::Read).await?;
+        let drive = self.usable(slot)?;
+        let _in_flight = drive.begin();
+        let file = self.file(slot, &drive, Op::Read).await?;
         let (result, buf) = file.read_at(buf, len, at.bytes()).await;
-        match self.judge(slot, result, Op::Read)? {
+        match self.judge(&drive, result, Op::Read)? {
             read if read == len => Ok(buf),
             _ => Err(SlotError::Gone),
         }
@@ -212,58 +249,63 @@ impl Volume {
 
     /// The first page of the slot at or behind `at` that may hold anything; the volume's end when there is none.
     pub(crate) async fn next_data(&self, slot: usize, at: SlotOffset) -> Result<SlotOffset, SlotError> {
-        let _in_flight = self.begin(slot)?;
-        let file = self.file(slot, Op::Read).await?;
-        let found = self.judge(slot, file.next_data(at.bytes()).await, Op::Read)?;
+        let drive = self.usable(slot)?;
+        let _in_flight = drive.begin();
+        let file = self.file(slot, &drive, Op::Read).await?;
+        let found = self.judge(&drive, file.next_data(at.bytes()).await, Op::Read)?;
         Ok(found.map_or(self.end(), |bytes| SlotOffset((bytes / PAGE_BYTES as u64) as u32).min(self.end())))
     }
 
     /// Makes all writes to the slot that completed before this call durable. After an error none of those since the
     /// last good flush counts.
     pub(crate) async fn sync_slot(&self, slot: usize) -> Result<(), SlotError> {
-        let _in_flight = self.begin(slot)?;
-        let file = self.file(slot, Op::Write).await?;
+        let drive = self.usable(slot)?;
+        let _in_flight = drive.begin();
+        let file = self.file(slot, &drive, Op::Write).await?;
         let result = file.sync_data().await;
-        self.judge(slot, result, Op::Write)
+        self.judge(&drive, result, Op::Write)
     }
 
     /// Gives pages back on every slot that is there. Idempotent; not durable before `sync_slot`. Slots of drives that
-    /// are absent keep theirs: those drives enter again as new ones.
+    /// are absent keep theirs: those drives enter again as new ones. `Io(ResourceBusy)` while slots are mended, which must
+    /// not bring back what goes here: try again later.
     pub(crate) async fn punch(&self, dead: &ProvenDead<PageRange>) -> Result<(), SlotError> {
         let range = dead.what();
         assert!(range.volume == self.id && range.at >= SlotOffset::FIRST_STRIPE);
         let len = u64::from(range.pages) * PAGE_BYTES as u64;
         assert!(range.at.bytes() + len <= self.slot_bytes);
+        let _punching = self.begin_punch().ok_or(SlotError::Io(io::ErrorKind::ResourceBusy))?;
         for slot in (0..self.geometry.width()).filter(|&slot| self.is_readable(slot)) {
-            let _in_flight = self.begin(slot)?;
-            let file = self.file(slot, Op::Write).await?;
+            let drive = self.usable(slot)?;
+            let _in_flight = drive.begin();
+            let file = self.file(slot, &drive, Op::Write).await?;
             let result = file.punch_hole(range.at.bytes(), len).await;
-            self.judge(slot, result, Op::Write)?;
+            self.judge(&drive, result, Op::Write)?;
         }
         Ok(())
     }
 
-    /// Counts an operation on the slot, opening the file included: that can hang as well.
-    fn begin(&self, slot: usize) -> Result<InFlight<'_>, SlotError> {
-        if self.is_readable(slot) { Ok(self.drives[slot].begin()) } else { Err(SlotError::Gone) }
+    /// The drive of a slot that can be used. What is done there is counted on the drive, opening the file included: that can
+    /// hang as well.
+    fn usable(&self, slot: usize) -> Result<Arc<Drive>, SlotError> {
+        if self.is_readable(slot) { Ok(self.drive(slot)) } else { Err(SlotError::Gone) }
     }
 
-    /// This shard's file of the slot.
-    async fn file(&self, slot: usize, op: Op) -> Result<File, SlotError> {
+    /// This shard's file of the slot on `drive`.
+    async fn file(&self, slot: usize, drive: &Arc<Drive>, op: Op) -> Result<File, SlotError> {
         let node = self.node.upgrade().ok_or(SlotError::Gone)?;
-        let drive = &self.drives[slot];
-        if let Some(file) = files::opened(node.instance(), self.id, slot) {
+        if let Some(file) = files::opened(node.instance(), self.id, slot, drive.id) {
             return Ok(file);
         }
         match File::open(drive.volume_path(self.id, slot), rt::file::OpenOptions::READ_WRITE_DIRECT).await {
             Ok(file) => {
-                files::keep(node.instance(), self.id, slot, self.geometry.width(), &file);
+                files::keep(node.instance(), (self.id, slot), self.geometry.width(), drive.id, &file);
                 Ok(file)
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 // One file is gone, or the whole drive is.
                 match rt::file::exists(drive.identity_path()).await {
-                    Ok(true) => self.lose(slot),
+                    Ok(true) => self.lose(slot, drive),
                     Ok(false) => node.note_io_error(drive, &error, Op::Write),
                     Err(error) => node.note_io_error(drive, &error, Op::Write),
                 }
@@ -278,19 +320,24 @@ impl Volume {
         }
     }
 
-    fn lose(&self, slot: usize) {
+    fn lose(&self, slot: usize, drive: &Drive) {
+        let placement = self.placement();
+        if placement.drives[slot].id != drive.id || self.is_removed() {
+            // It has moved meanwhile, or somebody who knew the volume from before still reads it.
+            return;
+        }
         self.lost_slots.fetch_or(1 << slot, Relaxed);
-        let path = self.drives[slot].volume_path(self.id, slot);
+        let path = drive.volume_path(self.id, slot);
         telemetry::error!("a slot file is gone"; path = path.display());
     }
 
-    fn judge<T>(&self, slot: usize, result: io::Result<T>, op: Op) -> Result<T, SlotError> {
+    fn judge<T>(&self, drive: &Arc<Drive>, result: io::Result<T>, op: Op) -> Result<T, SlotError> {
         result.map_err(|error| {
             if is_full(&error) {
                 return SlotError::Full;
             }
             if let Some(node) = self.node.upgrade() {
-                node.note_io_error(&self.drives[slot], &error, op);
+                node.note_io_error(drive, &error, op);
             }
             SlotError::Io(error.kind())
         })

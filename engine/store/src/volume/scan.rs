@@ -37,6 +37,15 @@ pub(crate) struct Scanned {
     pub(crate) slots: Vec<Presence>,
 }
 
+/// A volume, as found, and where.
+struct Found {
+    scanned: Scanned,
+    /// Where each slot lies, or should lie.
+    drives: Vec<Arc<Drive>>,
+    /// Other whole files of its slots: left behind by moves.
+    strays: Vec<(usize, Arc<Drive>)>,
+}
+
 /// A slot file and what its first page says.
 struct SlotFile {
     volume: VolumeId,
@@ -52,7 +61,8 @@ impl Node {
     /// Volumes of which no first page can be read are left out: they are counted in the log and stay as they are.
     /// Errors: `Unavailable` when a drive fails: it is taken out, and the caller may scan again.
     pub(crate) async fn scan_volumes(self: &Arc<Node>) -> Result<Vec<Scanned>> {
-        let drives = self.drives().iter().filter(|drive| drive.is_usable()).cloned();
+        let all = self.drives();
+        let drives = all.iter().filter(|drive| drive.is_usable()).cloned();
         let scans: Vec<_> = drives
             .map(|drive| {
                 let scanned = drive.clone();
@@ -75,56 +85,76 @@ impl Node {
             self.take_out(drive.id, "its volumes cannot be listed").await?;
             return Err(Error::Unavailable("a drive failed while volumes were looked for"));
         }
-        let scanned = self.assemble(&files);
-        for found in &scanned {
+        let found = self.assemble(&files);
+        let mut scanned = Vec::with_capacity(found.len());
+        for Found { scanned: found, drives, strays } in found {
             let lost = found.slots.iter().enumerate().filter(|(_, presence)| **presence != Presence::Present);
             let lost = lost.fold(0, |mask, (slot, _)| mask | 1 << slot);
-            let drives = self.drives_of(&found.page).expect("assemble leaves out volumes of unknown drives");
-            self.register(Volume::new(found.page.clone(), drives, lost, Arc::downgrade(self)));
+            let volume = Volume::new(found.page.clone(), drives, lost, Arc::downgrade(self));
+            strays.into_iter().for_each(|(slot, drive)| volume.add_stray(slot, drive));
+            self.register(volume);
+            scanned.push(found);
         }
         Ok(scanned)
     }
 
-    fn assemble(&self, files: &[(Arc<Drive>, SlotFile)]) -> Vec<Scanned> {
-        let mut volumes: BTreeMap<VolumeId, Option<Scanned>> = BTreeMap::new();
+    fn assemble(&self, files: &[(Arc<Drive>, SlotFile)]) -> Vec<Found> {
+        let mut volumes: BTreeMap<VolumeId, Vec<(&Arc<Drive>, &SlotFile)>> = BTreeMap::new();
         for (drive, file) in files {
-            let entry = volumes.entry(file.volume).or_default();
-            let Ok(page) = &file.page else { continue };
-            // A file that was copied here from elsewhere is not this slot, however whole it is.
-            if page.deployment != self.deployment || page.drives.get(file.slot) != Some(&drive.id) {
-                continue;
-            }
-            let Some(drives) = self.drives_of(page) else { continue };
-            let scanned = entry.get_or_insert_with(|| Scanned {
-                page: page.clone(),
-                slots: drives
-                    .iter()
-                    .map(|drive| if drive.is_usable() { Presence::Absent } else { Presence::DriveGone })
-                    .collect(),
-            });
-            if scanned.page == *page {
-                scanned.slots[file.slot] = Presence::Present;
+            volumes.entry(file.volume).or_default().push((drive, file));
+        }
+        let (mut found, mut unborn, mut headless) = (Vec::new(), Vec::new(), 0);
+        for (id, files) in volumes {
+            match self.assemble_one(&files) {
+                Some(volume) => found.push(volume),
+                None if files.iter().all(|(_, file)| file.is_blank) => unborn.push(id),
+                None => headless += 1,
             }
         }
+        if headless > 0 {
+            telemetry::warn!("volumes without a readable first page are left alone"; volumes = headless);
+        }
+        self.set_unborn(unborn);
+        found
+    }
+
+    /// One volume from its files. A slot may have moved: then pages differ in the drives that they name, and the one with
+    /// the most moves knows best. `None` when no page is right.
+    fn assemble_one(&self, files: &[(&Arc<Drive>, &SlotFile)]) -> Option<Found> {
+        // A file that was copied here from elsewhere is not this slot, however whole it is.
+        let own = |(drive, file): &(&Arc<Drive>, &SlotFile)| {
+            let page = file.page.as_ref().ok()?;
+            let here = page.deployment == self.deployment && page.drives.get(file.slot) == Some(&drive.id);
+            here.then(|| (Arc::clone(drive), file.slot, page.clone()))
+        };
+        let mut good: Vec<(Arc<Drive>, usize, VolumePage)> = files.iter().filter_map(own).collect();
+        // Most moves first; the order is stable, so that every start decides alike.
+        good.sort_by_key(|(.., page)| std::cmp::Reverse(page.moves));
+        let mut page = good.first()?.2.clone();
+        good.retain(|(.., other)| page.agrees_with(other));
+        let mut drives = self.drives_of(&page)?;
+        let mut slots: Vec<Presence> =
+            drives.iter().map(|drive| if drive.is_usable() { Presence::Absent } else { Presence::DriveGone }).collect();
+        let mut strays = Vec::new();
+        for (drive, slot, _) in good {
+            if slots[slot] == Presence::Present {
+                strays.push((slot, drive));
+                continue;
+            }
+            slots[slot] = Presence::Present;
+            page.drives[slot] = drive.id;
+            drives[slot] = drive;
+        }
         for (_, file) in files {
-            if let Some(Some(scanned)) = volumes.get_mut(&file.volume)
-                && let Some(presence @ Presence::Absent) = scanned.slots.get_mut(file.slot)
-            {
+            if let Some(presence @ Presence::Absent) = slots.get_mut(file.slot) {
                 *presence = Presence::Damaged;
             }
         }
-        let is_blank = |id: VolumeId| files.iter().filter(|(_, file)| file.volume == id).all(|(_, file)| file.is_blank);
-        let headless = volumes.iter().filter(|(_, found)| found.is_none()).map(|(id, _)| *id);
-        let (unborn, headless): (Vec<_>, Vec<_>) = headless.partition(|id| is_blank(*id));
-        if !headless.is_empty() {
-            telemetry::warn!("volumes without a readable first page are left alone"; volumes = headless.len());
-        }
-        self.set_unborn(unborn);
-        volumes.into_values().flatten().collect()
+        Some(Found { scanned: Scanned { page, slots }, drives, strays })
     }
 
     fn drives_of(&self, page: &VolumePage) -> Option<Vec<Arc<Drive>>> {
-        page.drives.iter().map(|&id| self.drive(id).cloned()).collect()
+        page.drives.iter().map(|&id| self.drive(id)).collect()
     }
 }
 

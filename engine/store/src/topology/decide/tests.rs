@@ -1,5 +1,5 @@
 use super::*;
-use crate::topology::{form, next};
+use crate::topology::{form, next, with_member};
 
 const DEPLOYMENT: DeploymentId = DeploymentId(0xd0);
 
@@ -284,4 +284,89 @@ fn a_member_written_to_by_two_lines_is_a_fork() {
     let (one, other) = (after(&old, 0xe3, &[]), after(&old, 0xf3, &[]));
     let seen: Vec<Seen> = (0..6).map(|n| holds(n, if n == 0 { &one } else { &other })).collect();
     check(&seen, "Fork");
+}
+
+/// `old` with one member more: drive 4 of 4.
+fn grown(old: &Topology) -> Topology {
+    with_member(after(old, 0xe3, &[]), drive_id(4))
+}
+
+/// A drive that was being admitted: no volume was ever on it.
+fn applicant(n: usize, topology: &Topology) -> Seen {
+    let identity = Identity { sequence: 1, deployment: DEPLOYMENT, drive: drive_id(n) };
+    seen(n, Found::Drive { identity, topology: Ok(topology.clone()), has_volumes: false })
+}
+
+fn strays(seen: &[Seen]) -> Vec<usize> {
+    match decide(seen, Wanted::default()) {
+        Ok(Decision::Start(chosen)) => chosen.strays,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn an_admission_that_was_broken_off_is_gone_on_with_or_passed_over() {
+    let (old, whole) = running(4, 2);
+    let new = grown(&old);
+    // Before its epoch was written anywhere else: it is known, and all are here.
+    check(&[&whole[..], &[applicant(4, &new)]].concat(), "e3 present 0,1,2,3,4 missing  returned ");
+    // Before its own epoch: nobody knows it.
+    let bare = [&whole[..], &[applicant(4, &old)]].concat();
+    check(&bare, "e2 present 0,1,2,3 missing  returned ");
+    assert_eq!(strays(&bare), [4]);
+    // One of the others has its epoch and it has not: it is a member that lags, and the old epoch is judged, too.
+    let mut some: Vec<Seen> = [&[holds(0, &new)], &whole[1..], &[applicant(4, &old)]].concat();
+    check(&some, "e3 present 0,1,2,3,4 missing  returned ");
+    some[3] = absent(3);
+    check(&some, "e3 present 0,1,2,4 missing 3 returned ");
+    some[2] = absent(2);
+    check(&some, "TooManyMissing");
+    // The others went on without it.
+    let later = after(&old, 0xf3, &[]);
+    let seen: Vec<Seen> = (0..4).map(|n| holds(n, &later)).chain([applicant(4, &new)]).collect();
+    check(&seen, "f3 present 0,1,2,3 missing  returned ");
+    assert_eq!(strays(&seen), [4]);
+    // And without the one drive that had heard of it.
+    let later = after(&old, 0xf3, &[0]);
+    let mut seen: Vec<Seen> = (0..4).map(|n| holds(n, &later)).chain([applicant(4, &new)]).collect();
+    seen[0] = holds(0, &new);
+    check(&seen, "f3 present 1,2,3 missing  returned 0");
+    assert_eq!(strays(&seen), [4]);
+    // With data on it, it was no applicant.
+    let seen: Vec<Seen> = (0..4).map(|n| holds(n, &later)).chain([holds(4, &new)]).collect();
+    check(&seen, "Foreign");
+}
+
+#[test]
+fn a_larger_deployment_wants_all_its_directories_and_those_of_drives_that_are_out_are_free() {
+    let (old, _) = running(4, 2);
+    let new = grown(&old);
+    let whole: Vec<Seen> = (0..5).map(|n| holds(n, &new)).collect();
+    check(&whole[..4], "WrongNumber");
+    check(&[&whole[..4], &[absent(4)]].concat(), "e3 present 0,1,2,3 missing 4 returned ");
+    let replaced = after(&new, 0xe4, &[0]);
+    let seen: Vec<Seen> = (1..5).map(|n| holds(n, &replaced)).collect();
+    check(&seen, "e4 present 1,2,3,4 missing  returned ");
+    check(&[&[absent(0)], &seen[..]].concat(), "e4 present 1,2,3,4 missing  returned ");
+    check(&[&[holds(0, &new)], &seen[..]].concat(), "e4 present 1,2,3,4 missing  returned 0");
+    check(&[&[absent(0), absent(7)], &seen[..]].concat(), "WrongNumber");
+    // The directory of the one that is out does not stand for one that is forgotten.
+    check(&[&[holds(0, &new)], &seen[1..]].concat(), "WrongNumber");
+}
+
+#[test]
+fn no_two_starts_go_on_apart_after_an_admission_was_broken_off() {
+    for members in 1..=12usize {
+        for parity in 0..members.min(9) as u8 {
+            // One start sees some drives with the old epoch, the other one the rest and the new drive.
+            for with_old in 1..=members {
+                let old_goes_on = may_start(members, members - with_old, parity);
+                let new_goes_on = may_start(members + 1, with_old, parity);
+                assert!(
+                    !(old_goes_on && new_goes_on),
+                    "{members} members, P = {parity}, {with_old} with the old epoch"
+                );
+            }
+        }
+    }
 }

@@ -1,0 +1,65 @@
+//! How far the scrub has come, one page: so that it goes on there after a restart. Lost or torn, it begins anew.
+//!
+//! Content: next volume (u64), rounds completed (u64), begin of this round, end of the last one (u64 each, nanoseconds since
+//! 1970-01-01 UTC, 0 = none).
+
+use super::{Invalid, Reader};
+use crate::ids::{PAGE_BYTES, VolumeId};
+
+const MAGIC: &[u8; 8] = b"HAFIZSCR";
+const VERSION: u16 = 1;
+
+/// Where the scrub goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Cursor {
+    /// Volumes below it were scrubbed in this round.
+    pub(crate) next: VolumeId,
+    /// Rounds completed.
+    pub(crate) rounds: u64,
+    /// Nanoseconds since 1970; 0 = no round was begun.
+    pub(crate) round_began: u64,
+    /// Nanoseconds since 1970; 0 = no round was completed.
+    pub(crate) round_ended: u64,
+}
+
+impl Default for Cursor {
+    fn default() -> Cursor {
+        Cursor { next: VolumeId(0), rounds: 0, round_began: 0, round_ended: 0 }
+    }
+}
+
+impl Cursor {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut content = Vec::with_capacity(32);
+        for field in [self.next.0, self.rounds, self.round_began, self.round_ended] {
+            content.extend(field.to_le_bytes());
+        }
+        super::wrap(MAGIC, VERSION, &content, PAGE_BYTES)
+    }
+
+    pub(crate) fn decode(page: &[u8]) -> Result<Cursor, Invalid> {
+        let (_, content) = super::unwrap(MAGIC, VERSION, page)?;
+        let mut fields = Reader::new(content);
+        let next = VolumeId(fields.u64()?);
+        let cursor = Cursor { next, rounds: fields.u64()?, round_began: fields.u64()?, round_ended: fields.u64()? };
+        fields.end()?;
+        Ok(cursor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_has_golden_bytes_and_reads_back() {
+        let cursor = Cursor { next: VolumeId(0x0102), rounds: 3, round_began: 4, round_ended: 5 };
+        let bytes = cursor.encode();
+        assert_eq!(bytes.len(), PAGE_BYTES);
+        let golden = "484146495a5343520100000038000000e974ec9800000000".to_owned()
+            + "0201000000000000030000000000000004000000000000000500000000000000";
+        assert_eq!(codec::hex::encode(&bytes[..56]), golden);
+        assert_eq!(Cursor::decode(&bytes), Ok(cursor));
+        assert_eq!(Cursor::decode(&bytes[..40]), Err(Invalid::Short));
+    }
+}

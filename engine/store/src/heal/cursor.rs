@@ -1,0 +1,33 @@
+//! The scrub's cursor on the drives: a small file on each of them, written now and then.
+
+use std::sync::Arc;
+
+pub(super) use crate::format::scrub::Cursor;
+
+use crate::drive::{Op, write_whole};
+use crate::node::Node;
+
+const NAME: &str = "scrub";
+
+/// The furthest cursor that any drive has; the beginning when none can be read.
+pub(super) async fn read(node: &Arc<Node>) -> Cursor {
+    let mut furthest = Cursor::default();
+    for drive in node.drives().iter().filter(|drive| drive.is_usable()) {
+        let Ok(bytes) = rt::file::read(drive.dir.join(NAME)).await else { continue };
+        if let Ok(cursor) = Cursor::decode(&bytes)
+            && (cursor.rounds, cursor.next) > (furthest.rounds, furthest.next)
+        {
+            furthest = cursor;
+        }
+    }
+    furthest
+}
+
+/// Writes it on every drive that is there. A full drive keeps its old one.
+pub(super) async fn write(node: &Arc<Node>, cursor: Cursor) {
+    for drive in node.drives().iter().filter(|drive| drive.is_usable()) {
+        if let Err(error) = write_whole(&drive.dir.join(NAME), cursor.encode()).await {
+            node.note_io_error(drive, &error, Op::Write);
+        }
+    }
+}

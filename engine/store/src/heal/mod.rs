@@ -1,0 +1,154 @@
+//! Heal: scrub, repair, rebuild, and the census that proves how things stand.
+//!
+//! A volume that takes no more stripes never changes but for dead ranges that are punched. So a fragment has one right
+//! content for ever, and writing it again, in its place or on another drive, can do no harm. *Scrub* walks all volumes at a
+//! set pace and verifies every fragment; *repair* computes what is bad from the rest and writes it again; *rebuild* makes the
+//! slots of a lost drive again, volume by volume, on drives that are there; *drain* moves slots off a drive that is. What
+//! cannot be computed is never touched: it is counted as lost if anything needs it, and is garbage if not.
+//!
+//! One task on shard 0 says what is done; each volume is worked on by one shard at a time. Reading goes by headers, not by
+//! the index: what is not committed yet is kept as well. The index is asked only about what cannot be read, and by the
+//! census, which goes by the index alone.
+
+mod census;
+mod check;
+mod cursor;
+mod mend;
+mod pace;
+mod pieces;
+#[cfg(feature = "sim")]
+mod placed;
+mod rebuild;
+mod scrub;
+mod standing;
+mod status;
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rt::time::Instant;
+use telemetry::Counter;
+
+use crate::ids::{SlotOffset, VolumeId};
+use crate::node::Node;
+
+pub use census::{Census, LostObject, verify};
+#[cfg(feature = "sim")]
+pub use placed::{PlacedFragment, placed_fragments};
+pub(crate) use scrub::start;
+pub use status::{Draining, HealStatus, drain, heal_status, undrain};
+
+/// Stripes with bad fragments that wait for their repair; what finds more leaves them to the scrub.
+const QUEUE_MAX: usize = 1024;
+/// Stripes that cannot be read and wait until it is known whether anything needs them, and stripes known to be lost.
+const SUSPECTS_MAX: usize = 1 << 16;
+
+pub(crate) static STRIPES_CHECKED: Counter =
+    Counter::new("hafiz_heal_stripes_checked_total", "Stripes of which every fragment was read and verified.");
+static FRAGMENTS_REPAIRED: Counter = Counter::new(
+    "hafiz_heal_fragments_repaired_total",
+    "Fragments that were bad or missing, and were written again, read back and verified.",
+);
+static REPAIRS_FAILED: Counter = Counter::new(
+    "hafiz_heal_repairs_failed_total",
+    "Fragments that were written again and are still not what they should be.",
+);
+static STRIPES_LOST: Counter =
+    Counter::new("hafiz_heal_stripes_lost_total", "Stripes that something needs and that cannot be read.");
+static SLOTS_REBUILT: Counter =
+    Counter::new("hafiz_heal_slots_rebuilt_total", "Slots of volumes that were made again or moved to another drive.");
+static BYTES_REBUILT: Counter =
+    Counter::new("hafiz_heal_rebuilt_bytes_total", "Bytes of fragments that were written into slots made again.");
+static SCRUBBED_BYTES: Counter =
+    Counter::new("hafiz_heal_scrubbed_bytes_total", "Bytes that were read to verify fragments.");
+static ROUNDS: Counter =
+    Counter::new("hafiz_heal_rounds_total", "Times that all volumes were scrubbed from first to last.");
+
+/// A stripe, by its place.
+type Place = (VolumeId, SlotOffset);
+
+/// What the healing of a node knows; shared by all shards.
+#[derive(Default)]
+pub(crate) struct Heal {
+    stopping: AtomicBool,
+    /// Stripes in which a read met bad fragments.
+    queue: Mutex<VecDeque<Place>>,
+    /// Stripes that cannot be read; it is not known yet whether anything needs them.
+    suspects: Mutex<BTreeSet<Place>>,
+    /// Stripes that something needs and that cannot be read.
+    lost: Mutex<BTreeSet<Place>>,
+    progress: Mutex<Progress>,
+    rebuilt_bytes: AtomicU64,
+}
+
+/// How far scrub and rebuild have come.
+#[derive(Clone, Copy, Debug, Default)]
+struct Progress {
+    cursor: cursor::Cursor,
+    /// Since when there has been something to rebuild, and how much had been rebuilt by then.
+    rebuild: Option<(Instant, u64)>,
+    /// Volumes of which the last pass found no drive for some slots.
+    waiting_for_drive: u64,
+}
+
+impl Heal {
+    /// Ends what runs beside the requests.
+    pub(crate) fn stop(&self) {
+        self.stopping.store(true, Relaxed);
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.stopping.load(Relaxed)
+    }
+
+    /// Asks for the repair of a stripe in which a read met a bad fragment. Never waits.
+    pub(crate) fn ask_repair(&self, volume: VolumeId, at: SlotOffset) {
+        let mut queue = lock(&self.queue);
+        if queue.len() < QUEUE_MAX && !queue.contains(&(volume, at)) {
+            queue.push_back((volume, at));
+        }
+    }
+
+    fn next_repair(&self) -> Option<Place> {
+        lock(&self.queue).pop_front()
+    }
+
+    fn suspect(&self, volume: VolumeId, at: SlotOffset) {
+        let mut suspects = lock(&self.suspects);
+        if suspects.len() < SUSPECTS_MAX {
+            suspects.insert((volume, at));
+        }
+    }
+
+    fn take_suspects(&self) -> BTreeSet<Place> {
+        std::mem::take(&mut lock(&self.suspects))
+    }
+
+    fn lose(&self, node: &Node, (volume, at): Place) {
+        let mut lost = lock(&self.lost);
+        if lost.len() < SUSPECTS_MAX && lost.insert((volume, at)) {
+            STRIPES_LOST.add(1);
+            let missing =
+                node.volumes().iter().find(|known| known.id == volume).map_or(0, |known| known.missing_slots());
+            telemetry::error!("LOST: a stripe cannot be read any more"; volume = volume, at = at.0, missing_slots = missing);
+        }
+    }
+
+    fn rebuilt_bytes(&self, bytes: u64) {
+        self.rebuilt_bytes.fetch_add(bytes, Relaxed);
+    }
+
+    fn progress(&self) -> Progress {
+        *lock(&self.progress)
+    }
+
+    fn update(&self, change: impl FnOnce(&mut Progress)) {
+        change(&mut lock(&self.progress));
+    }
+}
+
+/// Nothing panics while these are held, so a poisoned one still holds a whole value.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

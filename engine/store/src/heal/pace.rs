@@ -1,0 +1,61 @@
+//! How fast the work beside the requests goes: a set number of bytes in a second, and never in the requests' way.
+
+use std::sync::Arc;
+
+use rt::time::{Duration, Instant};
+
+use crate::node::Node;
+
+/// Longest sleep at a time: whoever sleeps notices soon that the store is being closed.
+const NAP: Duration = Duration::from_millis(100);
+/// Operations in flight for each drive above which requests are said to be many.
+const BUSY_PER_DRIVE: u32 = 8;
+/// How long, and how often for each piece of work, requests are let pass when they are many. So a rebuild goes on under any
+/// load, if slowly.
+const PAUSE: Duration = Duration::from_millis(2);
+const PAUSES_MAX: u32 = 10;
+
+/// The pace of one task.
+pub(super) struct Pace {
+    node: Arc<Node>,
+    /// 0 = as fast as it goes.
+    bytes_per_second: u64,
+    /// When the next piece of work is due.
+    due: Instant,
+}
+
+impl Pace {
+    pub(super) fn new(node: Arc<Node>, bytes_per_second: u64) -> Pace {
+        Pace { node, bytes_per_second, due: Instant::now() }
+    }
+
+    /// To be called after `bytes` were read or written; returns when more may be. False: the store is being closed.
+    pub(super) async fn spend(&mut self, bytes: u64) -> bool {
+        for _ in 0..PAUSES_MAX {
+            if !self.is_busy() {
+                break;
+            }
+            rt::time::sleep(PAUSE).await;
+        }
+        if self.bytes_per_second > 0 {
+            let nanos = u128::from(bytes) * 1_000_000_000 / u128::from(self.bytes_per_second);
+            // What was not used while something else took long is not made up for.
+            self.due = self.due.max(Instant::now()) + Duration::from_nanos(nanos.min(u128::from(u64::MAX)) as u64);
+            while Instant::now() < self.due && !self.node.heal.is_stopping() {
+                rt::time::sleep(NAP.min(self.due - Instant::now())).await;
+            }
+        } else {
+            rt::yield_now().await;
+        }
+        !self.node.heal.is_stopping()
+    }
+
+    fn is_busy(&self) -> bool {
+        if rt::buf::stats().waiting.iter().any(|&waiting| waiting > 0) {
+            return true;
+        }
+        let drives = self.node.drives();
+        let in_flight: u32 = drives.iter().map(|drive| drive.progress().0).sum();
+        in_flight > BUSY_PER_DRIVE * drives.len() as u32
+    }
+}

@@ -1,0 +1,140 @@
+//! Reads the slots of one volume from front to back, in large pieces.
+//!
+//! Each piece comes through one buffer of the shard's pool and is copied out of it at once: reading holds no more than
+//! `PIECES_IN_FLIGHT` of the pool's buffers, however wide the volume is, so that requests are never kept from theirs.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::ids::{PAGE_BYTES, SlotOffset};
+use crate::volume::{SlotError, Volume};
+
+/// Pages of one read: 1 MiB.
+pub(super) const PIECE_PAGES: u32 = 256;
+
+/// Reads on their way at a time: one is copied and checked while the other comes.
+const PIECES_IN_FLIGHT: usize = 2;
+
+/// What was read of the slots. Memory: for each slot a piece and the longest fragment.
+pub(super) struct Pieces {
+    pub(super) volume: Arc<Volume>,
+    /// Nothing at or beyond it is read ahead.
+    end: SlotOffset,
+    slots: Vec<Slot>,
+    bytes_read: u64,
+}
+
+#[derive(Default)]
+struct Slot {
+    /// Page of the first byte held.
+    from: u32,
+    bytes: Vec<u8>,
+    /// Pages that the drive did not give; `bytes` has zeros there.
+    unread: Vec<Range<u32>>,
+}
+
+impl Slot {
+    fn end(&self) -> u32 {
+        self.from + (self.bytes.len() / PAGE_BYTES) as u32
+    }
+
+    /// Lets go of everything before `at`.
+    fn skip_to(&mut self, at: u32) {
+        if at >= self.end() || at < self.from {
+            self.bytes.clear();
+        } else {
+            self.bytes.drain(..(at - self.from) as usize * PAGE_BYTES);
+        }
+        self.from = at;
+        self.unread.retain(|pages| pages.end > at);
+    }
+}
+
+impl Pieces {
+    pub(super) fn new(volume: Arc<Volume>, end: SlotOffset) -> Pieces {
+        let slots = (0..volume.geometry.width()).map(|_| Slot::default()).collect();
+        Pieces { end: end.min(volume.end()), volume, slots, bytes_read: 0 }
+    }
+
+    pub(super) fn end(&self) -> SlotOffset {
+        self.end
+    }
+
+    /// Bytes read since the last call.
+    pub(super) fn take_bytes_read(&mut self) -> u64 {
+        std::mem::take(&mut self.bytes_read)
+    }
+
+    /// Makes these pages of every slot available, if they lie in the volume. Lets go of all pages before `at`.
+    pub(super) async fn load(&mut self, at: SlotOffset, pages: u32) {
+        let to = at.0.saturating_add(pages).min(self.volume.end().0);
+        loop {
+            let mut wanted = Vec::new();
+            for (slot, held) in self.slots.iter_mut().enumerate() {
+                if held.from != at.0 {
+                    held.skip_to(at.0);
+                }
+                if held.end() < to {
+                    let from = held.end();
+                    let ahead = PIECE_PAGES.min(self.end.0.saturating_sub(from));
+                    wanted.push((slot, from, ahead.max((to - from).min(PIECE_PAGES))));
+                }
+            }
+            if wanted.is_empty() {
+                return;
+            }
+            for some in wanted.chunks(PIECES_IN_FLIGHT) {
+                let reads: Vec<_> = some
+                    .iter()
+                    .map(|&(slot, from, pages)| {
+                        let volume = self.volume.clone();
+                        rt::spawn(async move { volume.read_slot(slot, SlotOffset(from), pages).await })
+                    })
+                    .collect();
+                for (&(slot, from, pages), read) in some.iter().zip(reads) {
+                    let held = &mut self.slots[slot];
+                    let len = pages as usize * PAGE_BYTES;
+                    match read.await {
+                        Ok(buffer) => {
+                            held.bytes.extend_from_slice(&buffer[..len]);
+                            self.bytes_read += len as u64;
+                        }
+                        Err(_) => {
+                            held.bytes.resize(held.bytes.len() + len, 0);
+                            held.unread.push(from..from + pages);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Pages of a slot that were loaded; `None` when the drive did not give all of them.
+    pub(super) fn bytes(&self, slot: usize, at: SlotOffset, pages: u32) -> Option<&[u8]> {
+        let held = &self.slots[slot];
+        let to = at.0.checked_add(pages)?;
+        if at.0 < held.from || to > held.end() || held.unread.iter().any(|gone| gone.start < to && at.0 < gone.end) {
+            return None;
+        }
+        let begin = (at.0 - held.from) as usize * PAGE_BYTES;
+        Some(&held.bytes[begin..begin + pages as usize * PAGE_BYTES])
+    }
+
+    /// Asks the drive once more for pages that a large read did not give: it may be only some of them that are gone.
+    pub(super) async fn ask_again(&mut self, slot: usize, at: SlotOffset, pages: u32) -> Result<(), SlotError> {
+        let buffer = self.volume.read_slot(slot, at, pages).await?;
+        let len = pages as usize * PAGE_BYTES;
+        self.bytes_read += len as u64;
+        let held = &mut self.slots[slot];
+        if at.0 < held.from || at.0 + pages > held.end() {
+            return Err(SlotError::Gone);
+        }
+        let begin = (at.0 - held.from) as usize * PAGE_BYTES;
+        held.bytes[begin..begin + len].copy_from_slice(&buffer[..len]);
+        let (from, to) = (at.0, at.0 + pages);
+        let unread = std::mem::take(&mut held.unread);
+        let rest = unread.into_iter().flat_map(|gone| [gone.start..gone.end.min(from), gone.start.max(to)..gone.end]);
+        held.unread = rest.filter(|pages| !pages.is_empty()).collect();
+        Ok(())
+    }
+}

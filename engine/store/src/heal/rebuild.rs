@@ -1,0 +1,299 @@
+//! Rebuild of the slots of a volume: those that were lost with their drives are computed from the others, those on a drive
+//! that is drained move away. All of them in one pass over the volume.
+//!
+//! A new slot is written beside its place, `<id>.<slot>.new`, its first page last, and renamed when all of it is durable. A
+//! crash before that leaves the volume as it was. The volume takes no more stripes and is not punched meanwhile.
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rt::JoinHandle;
+use rt::file::{File, OpenOptions, Sync};
+
+use super::check::{check, compute, header};
+use super::mend::{mend_checked, pooled};
+use super::pace::Pace;
+use super::pieces::{PIECE_PAGES, Pieces};
+use super::standing::Standing;
+use super::{BYTES_REBUILT, SLOTS_REBUILT, STRIPES_CHECKED};
+use crate::drive::{ASIDE_SUFFIX, Drive, Op, State, is_full};
+use crate::format::volume::VolumePage;
+use crate::ids::{DriveId, PAGE_BYTES, SlotOffset, VolumeId};
+use crate::node::Node;
+use crate::space::moved;
+use crate::volume::{Mending, Volume};
+
+/// Bytes of one write.
+const WRITE_BYTES: usize = PIECE_PAGES as usize * PAGE_BYTES;
+/// Pages of nothing that are rather written than begun anew behind.
+const GAP_PAGES: u32 = 16;
+/// Writes on their way, for each new slot.
+const WRITES_IN_FLIGHT: usize = 2;
+
+/// How a rebuild ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// Nothing was to do, or all of it was done.
+    Done,
+    /// There is no drive for some of the slots.
+    NoDrive,
+    /// Something else is done with the volume, or it still takes stripes: later.
+    Later,
+    /// A drive failed, or the store is being closed.
+    Failed,
+}
+
+/// Slots that should lie elsewhere: their drive or file is not there, or the drive is being drained.
+pub(super) fn slots_to_move(volume: &Volume) -> Vec<usize> {
+    let missing = volume.missing_slots();
+    let drained = |slot: usize| volume.drive(slot).is_draining();
+    (0..volume.geometry.width()).filter(|&slot| missing & 1 << slot != 0 || drained(slot)).collect()
+}
+
+/// Makes the slots of `volume` that are missing again, and moves those off drives that are drained.
+pub(super) async fn rebuild(node: &Arc<Node>, volume: &Arc<Volume>, pace: &mut Pace) -> Outcome {
+    let Some(mending) = volume.begin_mending() else { return Outcome::Later };
+    let standing = Standing::of(node, volume).await;
+    if !standing.settled || node.volume(volume.id).await.is_err() {
+        return Outcome::Later;
+    }
+    remove_strays(node, volume, &mending).await;
+    let wanted = slots_to_move(volume);
+    let targets = choose(node, volume, &wanted);
+    if targets.is_empty() {
+        return if wanted.is_empty() { Outcome::Done } else { Outcome::NoDrive };
+    }
+    let mut made = Vec::with_capacity(targets.len());
+    for (slot, drive) in &targets {
+        match NewSlot::create(volume, *slot, drive.clone()).await {
+            Ok(new) => made.push(new),
+            Err(error) => return fail(node, drive, &error),
+        }
+    }
+    let filled = fill(node, volume, &mut made, standing.end, pace).await;
+    if let Err(outcome) = filled {
+        discard(made).await;
+        return outcome;
+    }
+    let ids: Vec<(usize, DriveId)> = targets.iter().map(|(slot, drive)| (*slot, drive.id)).collect();
+    let page = volume.moved_page(&ids);
+    let mut outcome = if targets.len() == wanted.len() { Outcome::Done } else { Outcome::NoDrive };
+    let mut moved = Vec::with_capacity(made.len());
+    for new in &mut made {
+        match new.finish(&page).await {
+            Ok(()) => moved.push((new.slot, new.drive.clone())),
+            Err(error) => {
+                outcome = fail(node, &new.drive, &error);
+                break;
+            }
+        }
+    }
+    // Also when a later one failed: what has its name is a slot of the volume for every start from now on.
+    volume.move_slots(&mending, &page, &moved).await;
+    SLOTS_REBUILT.add(moved.len() as u64);
+    telemetry::info!("{} slots of a volume were made again", moved.len(); volume = volume.id);
+    remove_strays(node, volume, &mending).await;
+    outcome
+}
+
+/// Removes what slots that have moved left behind. What fails is tried again at the next pass.
+async fn remove_strays(node: &Arc<Node>, volume: &Volume, mending: &Mending) {
+    for stray in moved::strays(volume, mending) {
+        if let Err(error) = node.remove_stray(volume, stray).await {
+            telemetry::warn!("what a slot left behind stays for now: {error}"; volume = volume.id);
+        }
+    }
+}
+
+/// A drive for each of these slots, as far as there are any: the same one if only the file is gone; else one that is well
+/// and holds no slot of this volume, the one with the most room first.
+fn choose(node: &Arc<Node>, volume: &Volume, wanted: &[usize]) -> Vec<(usize, Arc<Drive>)> {
+    let topology = node.topology();
+    let is_fit = |drive: &Drive| {
+        drive.state() == State::In
+            && !drive.is_draining()
+            && topology.is_in(drive.id)
+            && drive.space().free >= volume.slot_bytes
+    };
+    let holders: Vec<DriveId> = (0..volume.geometry.width()).map(|slot| volume.drive(slot).id).collect();
+    let mut others: Vec<Arc<Drive>> =
+        node.drives().iter().filter(|drive| is_fit(drive) && !holders.contains(&drive.id)).cloned().collect();
+    others.sort_by_key(|drive| drive.space().free);
+    let drive_for = |slot: usize| {
+        let own = volume.drive(slot);
+        if is_fit(&own) { Some(own) } else { others.pop() }
+    };
+    let mut drive_for = drive_for;
+    wanted.iter().filter_map(|&slot| Some((slot, drive_for(slot)?))).collect()
+}
+
+/// Fills the new slots, and repairs in passing what is bad in the others.
+async fn fill(
+    node: &Arc<Node>,
+    volume: &Arc<Volume>,
+    made: &mut [NewSlot],
+    end: SlotOffset,
+    pace: &mut Pace,
+) -> Result<(), Outcome> {
+    let mut pieces = Pieces::new(volume.clone(), end);
+    let mut at = SlotOffset::FIRST_STRIPE;
+    while at < pieces.end() {
+        pieces.load(at, 1).await;
+        let read = pieces.take_bytes_read();
+        if read > 0 && !pace.spend(read).await {
+            return Err(Outcome::Failed);
+        }
+        if header(&pieces, at).is_none() {
+            at = at.advance(1);
+            continue;
+        }
+        let checked = check(&mut pieces, at, None).await;
+        STRIPES_CHECKED.add(1);
+        let stripe = checked.header.expect("it was just found");
+        if checked.is_readable() {
+            mend_checked(&pieces, &checked).await;
+            let lies_in = |new: &NewSlot| {
+                checked.fragments.iter().map(|(index, _)| *index).find(|&index| volume.slot_of(at, index) == new.slot)
+            };
+            let wanted: Vec<usize> = made.iter().filter_map(lies_in).collect();
+            let computed = compute(&pieces, &checked, &wanted).expect("enough fragments are good");
+            for (index, bytes) in computed {
+                let slot = volume.slot_of(at, index);
+                let new = made.iter_mut().find(|new| new.slot == slot).expect("it was asked for");
+                if let Err(error) = new.put(at, &bytes).await {
+                    return Err(fail(node, &new.drive, &error));
+                }
+                node.heal.rebuilt_bytes(bytes.len() as u64);
+                BYTES_REBUILT.add(bytes.len() as u64);
+            }
+        } else {
+            node.heal.suspect(volume.id, at);
+        }
+        at = at.advance(crate::format::fragment::fragment_pages(stripe.fragment_len));
+    }
+    Ok(())
+}
+
+fn fail(node: &Arc<Node>, drive: &Arc<Drive>, error: &io::Error) -> Outcome {
+    telemetry::warn!("a slot cannot be made again: {error}"; drive = drive.dir.display());
+    if is_full(error) {
+        return Outcome::NoDrive;
+    }
+    node.note_io_error(drive, error, Op::Write);
+    Outcome::Failed
+}
+
+/// Gives back the room of slots that will not be finished. Room only: what cannot be removed now is at the next start.
+async fn discard(made: Vec<NewSlot>) {
+    for new in made {
+        let NewSlot { file, path, pending, .. } = new;
+        for write in pending {
+            drop(write.await);
+        }
+        drop(file);
+        if let Err(error) = rt::file::unlink(&path).await {
+            telemetry::warn!("an unfinished slot stays for now: {error}"; path = path.display());
+        }
+    }
+}
+
+/// A slot that is being made.
+struct NewSlot {
+    slot: usize,
+    drive: Arc<Drive>,
+    volume: VolumeId,
+    file: File,
+    path: PathBuf,
+    /// What is to be written next, and where it begins.
+    run: Vec<u8>,
+    from: SlotOffset,
+    pending: VecDeque<JoinHandle<io::Result<()>>>,
+}
+
+impl NewSlot {
+    /// Not preallocated: what is dead or was never used takes no room, and the volume does not grow any more.
+    async fn create(volume: &Volume, slot: usize, drive: Arc<Drive>) -> io::Result<NewSlot> {
+        let path = aside(&drive, volume.id, slot);
+        let file = {
+            let _in_flight = drive.begin();
+            match rt::file::unlink(&path).await {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                Ok(()) | Err(_) => {}
+            }
+            let file = File::open(&path, OpenOptions::CREATE_NEW_DIRECT).await?;
+            file.set_len(volume.slot_bytes).await?;
+            file
+        };
+        let (run, from, pending) = (Vec::new(), SlotOffset(0), VecDeque::new());
+        Ok(NewSlot { slot, drive, volume: volume.id, file, path, run, from, pending })
+    }
+
+    fn run_end(&self) -> u32 {
+        self.from.0 + (self.run.len() / PAGE_BYTES) as u32
+    }
+
+    /// Adds whole pages. They come in order.
+    async fn put(&mut self, at: SlotOffset, bytes: &[u8]) -> io::Result<()> {
+        assert!(bytes.len().is_multiple_of(PAGE_BYTES) && (self.run.is_empty() || at.0 >= self.run_end()));
+        if !self.run.is_empty() && at.0 - self.run_end() > GAP_PAGES {
+            self.flush().await?;
+        }
+        if self.run.is_empty() {
+            self.from = at;
+        }
+        self.run.resize((at.0 - self.from.0) as usize * PAGE_BYTES, 0);
+        self.run.extend_from_slice(bytes);
+        if self.run.len() >= WRITE_BYTES { self.flush().await } else { Ok(()) }
+    }
+
+    async fn flush(&mut self) -> io::Result<()> {
+        let (run, mut at) = (std::mem::take(&mut self.run), self.from.bytes());
+        for bytes in run.chunks(WRITE_BYTES) {
+            while self.pending.len() >= WRITES_IN_FLIGHT {
+                self.pending.pop_front().expect("there are some").await?;
+            }
+            let shared = pooled(bytes).await.expect("the pool has buffers of a piece");
+            let (file, drive) = (self.file.clone(), self.drive.clone());
+            self.pending.push_back(rt::spawn(async move {
+                let _in_flight = drive.begin();
+                file.write_shared_at(shared, at, Sync::None).await
+            }));
+            at += bytes.len() as u64;
+        }
+        Ok(())
+    }
+
+    /// Makes all of it durable, then its first page, then its name.
+    async fn finish(&mut self, page: &VolumePage) -> io::Result<()> {
+        self.flush().await?;
+        while let Some(write) = self.pending.pop_front() {
+            write.await?;
+        }
+        let _in_flight = self.drive.begin();
+        self.file.sync_all().await?;
+        let first = pooled(&page.encode(self.slot)).await.expect("the pool has buffers of a page");
+        self.file.write_shared_at(first, 0, Sync::Data).await?;
+        rt::file::rename(&self.path, self.drive.volume_path(self.volume, self.slot)).await?;
+        rt::file::sync_dir(self.drive.volumes_dir()).await
+    }
+}
+
+fn aside(drive: &Drive, volume: VolumeId, slot: usize) -> PathBuf {
+    let mut name = drive.volume_path(volume, slot).into_os_string();
+    name.push(ASIDE_SUFFIX);
+    PathBuf::from(name)
+}
+
+/// Removes the slots that an earlier start had not finished.
+pub(super) async fn remove_unfinished(node: &Arc<Node>) {
+    for drive in node.drives().iter().filter(|drive| drive.is_usable()) {
+        let Ok(entries) = rt::file::read_dir(drive.volumes_dir()).await else { continue };
+        for entry in entries.iter().filter(|entry| entry.name.ends_with(ASIDE_SUFFIX)) {
+            if let Err(error) = rt::file::unlink(drive.volumes_dir().join(&entry.name)).await {
+                telemetry::warn!("an unfinished slot stays: {error}"; drive = drive.dir.display());
+            }
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! The tasks that heal: repairs that were asked for, rebuild of what is lost, and the scrub of everything, over and over.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use rt::time::{Duration, Instant};
+use rt::{JoinHandle, ShardId};
+
+use super::check::{check, header};
+use super::cursor;
+use super::mend::{Mended, mend};
+use super::pace::Pace;
+use super::pieces::Pieces;
+use super::rebuild::{self, Outcome, rebuild, slots_to_move};
+use super::standing::{Standing, covers, live_extents, needed_batches};
+use super::{Place, ROUNDS, SCRUBBED_BYTES, STRIPES_CHECKED};
+use crate::data::Extent;
+use crate::error::Result;
+use crate::format::fragment::fragment_pages;
+use crate::ids::{SlotOffset, VolumeId};
+use crate::node::Node;
+use crate::store::try_local;
+use crate::volume::{Class, Volume};
+
+/// How often it is looked whether something is lost, and how long the scrub rests between two rounds at least.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often the queue of repairs is looked at.
+const QUEUE_EVERY: Duration = Duration::from_millis(200);
+/// The scrub rests so long between two rounds: on a small deployment a round takes seconds.
+const ROUND_PAUSE: Duration = Duration::from_secs(600);
+/// How often the cursor is written.
+const CURSOR_EVERY: Duration = Duration::from_secs(30);
+/// Attempts at the right to mend, and the pause between them: a punch is soon over, a rebuild finds the stripe itself.
+const MEND_ATTEMPTS: u32 = 20;
+const MEND_PAUSE: Duration = Duration::from_millis(10);
+
+/// Starts the tasks. On shard 0, when recovery is over.
+pub(crate) fn start(node: &Arc<Node>) {
+    drop(rt::spawn(run(node.clone())));
+    drop(rt::spawn(serve_queue(node.clone())));
+}
+
+async fn serve_queue(node: Arc<Node>) {
+    while !node.heal.is_stopping() {
+        while let Some((id, at)) = node.heal.next_repair() {
+            let Ok(volume) = node.volume(id).await else { continue };
+            if Standing::of(&node, &volume).await.settled {
+                repair(&volume, at).await;
+            }
+        }
+        rt::time::sleep(pause(&node, QUEUE_EVERY)).await;
+    }
+}
+
+/// Only a simulation hurries.
+fn pause(node: &Node, usual: Duration) -> Duration {
+    node.config.upkeep_every().map_or(usual, |every| every.min(usual))
+}
+
+/// Repairs a stripe of a settled volume, unless something else is done with the volume.
+async fn repair(volume: &Arc<Volume>, at: SlotOffset) -> Option<Mended> {
+    for _ in 0..MEND_ATTEMPTS {
+        if let Some(mending) = volume.begin_mending() {
+            return Some(mend(volume, &mending, at).await);
+        }
+        rt::time::sleep(MEND_PAUSE).await;
+    }
+    None
+}
+
+async fn run(node: Arc<Node>) {
+    rebuild::remove_unfinished(&node).await;
+    let mut cursor = cursor::read(&node).await;
+    let mut written = Instant::now();
+    // Rounds of a former start ended at some time that this clock does not know.
+    let mut next_round = Instant::now();
+    node.heal.update(|progress| progress.cursor = cursor);
+    while !node.heal.is_stopping() {
+        rebuild_all(&node).await;
+        let off = node.config.scrub_bytes_per_second == 0 || Instant::now() < next_round;
+        if !off {
+            if cursor.next == VolumeId(0) {
+                cursor.round_began = rt::time::wall_clock();
+            }
+            let ended = scrub_some(&node, &mut cursor.next).await;
+            if ended {
+                cursor.rounds += 1;
+                cursor.round_ended = rt::time::wall_clock();
+                cursor.next = VolumeId(0);
+                next_round = Instant::now() + pause(&node, ROUND_PAUSE);
+                ROUNDS.add(1);
+                settle_suspects(&node).await;
+            }
+            node.heal.update(|progress| progress.cursor = cursor);
+            if (ended || written.elapsed() >= CURSOR_EVERY) && !node.heal.is_stopping() {
+                cursor::write(&node, cursor).await;
+                written = Instant::now();
+            }
+        }
+        rt::time::sleep(pause(&node, LOOK_EVERY)).await;
+    }
+}
+
+/// Volumes from `from` on, in order.
+fn volumes_from(node: &Node, from: VolumeId) -> Vec<Arc<Volume>> {
+    let mut volumes = node.volumes();
+    volumes.retain(|volume| volume.id >= from);
+    volumes.sort_unstable_by_key(|volume| volume.id);
+    volumes
+}
+
+/// Rebuilds every volume that lacks a slot, those that lack most first, one on each shard at a time.
+async fn rebuild_all(node: &Arc<Node>) {
+    let mut short: Vec<Arc<Volume>> =
+        node.volumes().into_iter().filter(|v| !slots_to_move(v).is_empty() || !v.strays().is_empty()).collect();
+    if short.is_empty() {
+        node.heal.update(|progress| (progress.rebuild, progress.waiting_for_drive) = (None, 0));
+        return;
+    }
+    short.sort_unstable_by_key(|volume| (std::cmp::Reverse(volume.missing_slots().count_ones()), volume.id));
+    let began = (Instant::now(), node.heal.rebuilt_bytes.load(std::sync::atomic::Ordering::Relaxed));
+    node.heal.update(|progress| progress.rebuild = progress.rebuild.or(Some(began)));
+    for shard in 0..rt::shard_count() {
+        rt::call(ShardId(shard), || async {
+            if let Some(store) = try_local() {
+                store.leave_sick_volumes();
+            }
+        })
+        .await;
+    }
+    let mut waiting = 0;
+    let mut under_way: VecDeque<JoinHandle<Outcome>> = VecDeque::new();
+    let shards = rt::shard_count();
+    for (shard, volume) in (0..shards).cycle().zip(short) {
+        if node.heal.is_stopping() {
+            break;
+        }
+        if under_way.len() >= usize::from(shards) {
+            let outcome = under_way.pop_front().expect("there are some").await;
+            waiting += u64::from(outcome == Outcome::NoDrive);
+        }
+        let node = node.clone();
+        under_way.push_back(rt::spawn(rt::call(ShardId(shard), move || async move {
+            let rate = node.config.rebuild_bytes_per_second / u64::from(rt::shard_count());
+            let mut pace = Pace::new(node.clone(), rate);
+            rebuild(&node, &volume, &mut pace).await
+        })));
+    }
+    for rebuilding in under_way {
+        waiting += u64::from(rebuilding.await == Outcome::NoDrive);
+    }
+    node.heal.update(|progress| progress.waiting_for_drive = waiting);
+    settle_suspects(node).await;
+}
+
+/// Scrubs some volumes, one on each shard; whether that was the last of them.
+async fn scrub_some(node: &Arc<Node>, next: &mut VolumeId) -> bool {
+    let shards = rt::shard_count();
+    let some: Vec<_> = volumes_from(node, *next).into_iter().take(usize::from(shards)).collect();
+    let Some(last) = some.last().map(|volume| volume.id) else { return true };
+    let scrubs: Vec<_> = (0..shards)
+        .zip(some)
+        .map(|(shard, volume)| {
+            let node = node.clone();
+            rt::spawn(rt::call(ShardId(shard), move || async move {
+                let rate = (node.config.scrub_bytes_per_second / u64::from(rt::shard_count())).max(1);
+                let mut pace = Pace::new(node.clone(), rate);
+                scrub(&node, &volume, &mut pace).await
+            }))
+        })
+        .collect();
+    let mut whole = true;
+    for scrub in scrubs {
+        whole &= scrub.await;
+    }
+    if whole {
+        *next = VolumeId(last.0 + 1);
+    }
+    false
+}
+
+/// Verifies every stripe of a volume and repairs what is bad. False when it was broken off: the store is being closed, or
+/// a drive has come or gone, and then rebuild comes first.
+async fn scrub(node: &Arc<Node>, volume: &Arc<Volume>, pace: &mut Pace) -> bool {
+    let epoch = node.topology().number;
+    let standing = Standing::of(node, volume).await;
+    // Of an open data volume only what is committed is sure to be there.
+    let committed: Option<Vec<Extent>> = match volume.class {
+        Class::Data if !standing.settled => match live_extents(volume.id).await {
+            Ok(extents) => Some(extents),
+            Err(_) => return true,
+        },
+        Class::Data | Class::Log => None,
+    };
+    for slot in 0..volume.geometry.width() {
+        repair_first_page(volume, slot).await;
+    }
+    let mut pieces = Pieces::new(volume.clone(), standing.end);
+    let mut at = SlotOffset::FIRST_STRIPE;
+    while at < pieces.end() {
+        pieces.load(at, 1).await;
+        let read = pieces.take_bytes_read();
+        if read > 0 {
+            SCRUBBED_BYTES.add(read);
+            if volume.is_removed() {
+                return true;
+            }
+            if !pace.spend(read).await || node.topology().number != epoch {
+                return false;
+            }
+        }
+        let Some(stated) = header(&pieces, at) else {
+            at = at.advance(1);
+            continue;
+        };
+        let counts = committed.as_ref().is_none_or(|extents| covers(volume.geometry, extents, at));
+        if counts {
+            let checked = check(&mut pieces, at, None).await;
+            STRIPES_CHECKED.add(1);
+            if !checked.is_readable() {
+                node.heal.suspect(volume.id, at);
+            } else if standing.settled && !checked.to_mend().is_empty() {
+                repair(volume, at).await;
+            }
+        }
+        at = at.advance(fragment_pages(stated.fragment_len));
+    }
+    true
+}
+
+/// Writes the first page of a slot again if it is not what it should be: without them nobody finds the volume.
+async fn repair_first_page(volume: &Arc<Volume>, slot: usize) {
+    if volume.is_first_page_whole(slot).await {
+        return;
+    }
+    let Some(mending) = volume.begin_mending() else { return };
+    if let Err(error) = volume.rewrite_first_page(&mending, slot).await {
+        telemetry::warn!("the first page of a slot cannot be written again: {error}"; volume = volume.id, slot = slot);
+    }
+}
+
+/// Finds out which of the stripes that could not be read are needed: those are lost.
+async fn settle_suspects(node: &Arc<Node>) {
+    let mut data: BTreeMap<VolumeId, Vec<SlotOffset>> = BTreeMap::new();
+    let mut batches = BTreeSet::new();
+    for (id, at) in node.heal.take_suspects() {
+        let Ok(volume) = node.volume(id).await else { continue };
+        // It may have been punched or written since, or a drive did not answer for a moment.
+        let mut pieces = Pieces::new(volume.clone(), at.advance(1));
+        if check(&mut pieces, at, None).await.is_readable() {
+            continue;
+        }
+        match volume.class {
+            Class::Data => data.entry(id).or_default().push(at),
+            Class::Log => drop(batches.insert((id, at))),
+        }
+    }
+    if let Err(error) = settle(node, data, batches).await {
+        telemetry::warn!("it is not known whether stripes that cannot be read are needed: {error}");
+    }
+}
+
+async fn settle(node: &Arc<Node>, data: BTreeMap<VolumeId, Vec<SlotOffset>>, batches: BTreeSet<Place>) -> Result<()> {
+    for (id, places) in data {
+        let extents = live_extents(id).await?;
+        let Ok(volume) = node.volume(id).await else { continue };
+        for at in places.into_iter().filter(|at| covers(volume.geometry, &extents, *at)) {
+            node.heal.lose(node, (id, at));
+        }
+    }
+    if !batches.is_empty() {
+        for place in needed_batches(&batches).await? {
+            node.heal.lose(node, place);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,165 @@
+//! Drives that enter and leave while the node runs.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rt::ShardId;
+
+use super::epoch::change;
+use super::places::same_path;
+use super::{Node, places, write};
+use crate::drive::{Drive, Looked, State, equip, look};
+use crate::error::{Error, Result};
+use crate::format::topology::DRIVES_MAX;
+use crate::ids::{DriveId, PartitionId};
+use crate::topology::{AdmitError, Found, OpenError, may_retire, may_shrink};
+
+impl Node {
+    /// Makes a drive of the directory and takes it in: when this returns, an epoch with it counts, and the next volume may
+    /// lie on it. The directory is made if it is not there. May be called on any shard; a call that is given up goes on.
+    ///
+    /// A crash leaves the node as it was or with the drive. An identity without an epoch may be left in the directory, which
+    /// is then admitted again as if it were empty.
+    pub(crate) async fn admit(self: &Arc<Node>, dir: PathBuf) -> std::result::Result<DriveId, AdmitError> {
+        let node = self.clone();
+        // A task of its own, so that a caller that goes away leaves no turn half taken.
+        rt::call(ShardId(0), move || async move { rt::spawn(admit_here(node, dir)).await }).await
+    }
+
+    /// Takes a drive out because the operator says so; unlike `take_out` it never makes the node refuse writes.
+    ///
+    /// Errors: `NotFound`, and `Unavailable` when data or the last copy of some tables would be lost, or too few drives left.
+    pub(crate) async fn retire(self: &Arc<Node>, id: DriveId) -> Result<()> {
+        let node = self.clone();
+        rt::call(ShardId(0), move || async move { rt::spawn(retire_here(node, id)).await }).await
+    }
+
+    /// Whether some volume could not be read any more without this drive.
+    fn is_needed(&self, id: DriveId) -> bool {
+        self.volumes().iter().any(|volume| {
+            let width = volume.geometry.width();
+            let holds = (0..width).any(|slot| volume.is_readable(slot) && volume.drive(slot).id == id);
+            let left = (0..width).filter(|&slot| volume.is_readable(slot) && volume.drive(slot).id != id).count();
+            holds && left < usize::from(volume.geometry.data)
+        })
+    }
+
+    fn holds_last_tables(&self, id: DriveId) -> bool {
+        let topology = self.topology();
+        let drives = self.drives();
+        (0..topology.partition_count()).map(PartitionId).any(|partition| {
+            let in_sync = |drive: &Drive| drive.is_usable() && topology.is_in_sync(partition, drive.id);
+            drives.iter().any(|drive| drive.id == id && in_sync(drive))
+                && !drives.iter().any(|drive| drive.id != id && in_sync(drive))
+        })
+    }
+}
+
+/// All is looked at in the turn: of two drives that can do without each other only one may go.
+async fn retire_here(node: Arc<Node>, id: DriveId) -> Result<()> {
+    let _turn = node.turns.take().await;
+    let topology = node.topology();
+    if !topology.member(id).ok_or(Error::NotFound)?.is_in() {
+        return Ok(());
+    }
+    let members = topology.in_count();
+    if !may_retire(members, members - 1, topology.parity) {
+        return Err(Error::Unavailable("too few drives would be left"));
+    }
+    if node.is_needed(id) {
+        return Err(Error::Unavailable(
+            "data would be lost: parity cannot make up for it, or not yet; drain the drive first",
+        ));
+    }
+    if node.holds_last_tables(id) {
+        return Err(Error::Unavailable("it holds the only good copy of some index tables; try again in a minute"));
+    }
+    let epoch = change(&node, vec![id], None, may_retire, |_| {}).await?;
+    telemetry::info!("a drive was taken out as asked for"; drive = id, epoch = epoch.number);
+    places::write(&node).await;
+    Ok(())
+}
+
+async fn admit_here(node: Arc<Node>, dir: PathBuf) -> std::result::Result<DriveId, AdmitError> {
+    let _turn = node.turns.take().await;
+    if node.refuses_writes() {
+        return Err(AdmitError::Unavailable);
+    }
+    let drives = node.drives();
+    if drives.len() >= DRIVES_MAX {
+        return Err(AdmitError::ListFull { drives: drives.len() });
+    }
+    refuse_used(&node, &dir).await?;
+    let mut looked = match look(&dir).await {
+        // A drive that was taken out since the start is still locked by this process.
+        Err(OpenError::Locked { dir }) => {
+            let gone = drives.iter().find(|drive| !drive.is_usable() && same_path(&drive.dir, &dir));
+            return Err(match gone {
+                Some(drive) => AdmitError::Returned { dir, drive: drive.id },
+                None => OpenError::Locked { dir }.into(),
+            });
+        }
+        looked => looked?,
+    };
+    refuse_unfit(&node, &looked)?;
+    let id = equip(&mut looked, &node.topology()).await?;
+    let drive = Arc::new(Drive::new(id, dir.clone(), State::Out));
+    // Before any epoch names it: the places of drives in the two lists are the same.
+    let listed: Vec<Arc<Drive>> = drives.iter().cloned().chain([drive.clone()]).collect();
+    *write(&node.drives) = listed.into();
+    let topology =
+        change(&node, Vec::new(), Some(id), may_shrink, |_| {}).await.map_err(|_| AdmitError::Unavailable)?;
+    if !topology.is_in(id) {
+        return Err(AdmitError::Fails { dir });
+    }
+    if let Some(lock) = looked.lock.take() {
+        node.keep_locks(vec![lock]);
+    }
+    if let Ok(space) = rt::file::fs_space(&dir).await {
+        drive.set_space(space.total, space.free);
+    }
+    drive.set_in();
+    telemetry::info!("a drive was taken in"; drive = dir.display(), id = id, epoch = topology.number);
+    places::write(&node).await;
+    Ok(id)
+}
+
+/// Refuses the directory of a drive that is used, by whatever name.
+async fn refuse_used(node: &Node, dir: &Path) -> std::result::Result<(), AdmitError> {
+    // What is not there yet is nobody's; other errors show when it is looked into.
+    let Ok(place) = rt::file::metadata(dir).await else { return Ok(()) };
+    for drive in node.drives().iter().filter(|drive| drive.is_usable()) {
+        let same =
+            rt::file::metadata(&drive.dir).await.is_ok_and(|other| (other.dev, other.ino) == (place.dev, place.ino));
+        if same || drive.dir == dir {
+            return Err(AdmitError::InUse { dir: dir.to_owned() });
+        }
+    }
+    Ok(())
+}
+
+/// Refuses all but what is empty or was left by an admission that was broken off.
+fn refuse_unfit(node: &Node, looked: &Looked) -> std::result::Result<(), AdmitError> {
+    let dir = looked.seen.dir.clone();
+    match &looked.seen.found {
+        Found::Absent | Found::Empty => Ok(()),
+        Found::NotOurs { entry } => Err(OpenError::NotEmpty { dir, entry: entry.clone() }.into()),
+        Found::Unreadable => Err(AdmitError::Fails { dir }),
+        Found::Invalid(crate::format::Invalid::Newer { version }) => {
+            Err(OpenError::Newer { dir, what: "the drive identity", version: *version }.into())
+        }
+        Found::Invalid(_) => Err(AdmitError::Damaged { dir }),
+        Found::Drive { identity, has_volumes, .. } => {
+            let (deployment, drive) = (identity.deployment, identity.drive);
+            match node.topology().member(drive) {
+                _ if deployment != node.deployment => {
+                    Err(OpenError::Foreign { dir, deployment, expected: node.deployment }.into())
+                }
+                Some(member) if member.is_in() => Err(AdmitError::Copy { dir, drive }),
+                Some(_) => Err(AdmitError::Returned { dir, drive }),
+                None if *has_volumes => Err(OpenError::Foreign { dir, deployment, expected: node.deployment }.into()),
+                None => Ok(()),
+            }
+        }
+    }
+}
