@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use crate::admin::{self, Question};
 use crate::inspect::{self, Inspection};
 use crate::nearest::suggestion;
 use crate::settings::{Layers, Preset, SECTIONS, Setting, Shape, Source, TABLE, Typed, find};
@@ -13,6 +14,8 @@ pub(crate) enum Command {
     Server(Flags),
     Doctor(Flags),
     Inspect(Inspection),
+    /// To a running server.
+    Ask(Question),
     /// Writes the generated part of docs/tuning.md: to standard output, or into the file.
     DocsTuning(Option<String>),
     Version,
@@ -28,9 +31,12 @@ pub(crate) enum Topic {
     Server,
     Doctor,
     Inspect,
+    Drive,
+    Heal,
+    Verify,
 }
 
-const COMMANDS: [&str; 6] = ["server", "doctor", "inspect", "docs", "version", "help"];
+const COMMANDS: [&str; 9] = ["server", "doctor", "inspect", "drive", "heal", "verify", "docs", "version", "help"];
 
 /// Reads the arguments after the program's name.
 ///
@@ -45,6 +51,10 @@ pub(crate) fn parse(arguments: &[String]) -> Result<Command, String> {
         "doctor" => settings(rest).map(Command::Doctor),
         "inspect" if asks_for_help => Ok(Command::Help(Topic::Inspect)),
         "inspect" => inspect::parse(rest).map(Command::Inspect),
+        "drive" if asks_for_help => Ok(Command::Help(Topic::Drive)),
+        "heal" if asks_for_help => Ok(Command::Help(Topic::Heal)),
+        "verify" if asks_for_help => Ok(Command::Help(Topic::Verify)),
+        "drive" | "heal" | "verify" => admin::parse(command, rest).map(Command::Ask),
         "docs" => match rest {
             [page] if page == "tuning" => Ok(Command::DocsTuning(None)),
             [page, file] if page == "tuning" => Ok(Command::DocsTuning(Some(file.clone()))),
@@ -57,6 +67,9 @@ pub(crate) fn parse(arguments: &[String]) -> Result<Command, String> {
                 "server" => Ok(Command::Help(Topic::Server)),
                 "doctor" => Ok(Command::Help(Topic::Doctor)),
                 "inspect" => Ok(Command::Help(Topic::Inspect)),
+                "drive" => Ok(Command::Help(Topic::Drive)),
+                "heal" => Ok(Command::Help(Topic::Heal)),
+                "verify" => Ok(Command::Help(Topic::Verify)),
                 _ => Ok(Command::Help(Topic::All)),
             },
         },
@@ -146,8 +159,11 @@ Hafiz, an S3-compatible object store.
   hafiz server DIR... [flags]                     serve the drives in these directories
   hafiz doctor DIR... [flags]                     check machine and drives, change nothing
   hafiz inspect drive | volume | object ...       look at what is on the drives
+  hafiz drive list | add | replace | drain ...    see and change the drives of a running server
+  hafiz heal status                               what is missing and being rebuilt
+  hafiz verify                                    have every object read and checked
   hafiz version
-  hafiz help [server | doctor | inspect]
+  hafiz help [server | doctor | inspect | drive | heal | verify]
 
 To try it: hafiz server ./data{1..6}
 "
@@ -176,6 +192,24 @@ it again. Takes the server's settings. Exit code 1 when something keeps the serv
             "{}\nReads the drives without a lock and writes nothing, so it may run beside the server. Every fragment shown is\n\
              verified. Exit code 1 when something cannot be read that should be there.\n",
             inspect::USAGE
+        ),
+        Topic::Drive => format!(
+            "{}\nAsks the server that runs. DRIVE is an id as the list shows it, the beginning of one, or a directory; DIR is a\n\
+             directory of the server's machine, empty or not there yet. Exit code 1 when the server refuses.\n{}",
+            admin::DRIVE_USAGE,
+            admin::FLAGS_USAGE
+        ),
+        Topic::Heal => format!(
+            "{}\nAsks the server that runs. Exit code 0 when every slot of every volume is there, 1 otherwise.\n{}",
+            admin::HEAL_USAGE,
+            admin::FLAGS_USAGE
+        ),
+        Topic::Verify => format!(
+            "{}\nThe server that runs reads every fragment of every object version and of every part of an upload; it repairs\n\
+             nothing meanwhile. Exit code 0: every fragment is there and right; 1: everything can be read, but something is\n\
+             short of fragments; 2: something is lost; 3: it could not be found out.\n{}",
+            admin::VERIFY_USAGE,
+            admin::FLAGS_USAGE
         ),
     }
 }

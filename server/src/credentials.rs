@@ -67,6 +67,34 @@ pub(crate) fn of_root(settings: &Settings, deployment: &str) -> Result<Credentia
     })
 }
 
+/// The keys as a client on the server's machine finds them: given, or in the file that the server keeps, named or beside a
+/// drive. Makes none.
+///
+/// Errors: one line that says what to do.
+pub(crate) fn find(settings: &Settings) -> Result<Credentials, String> {
+    if let (Some(user), Some(password)) = (&settings.root_user, &settings.root_password) {
+        return Ok(Credentials { user: user.clone(), password: password.clone(), origin: Origin::Given });
+    }
+    let beside_drive = |dir: &PathBuf| {
+        let identity = store::inspect::drive(dir).ok()?.identity.ok()?;
+        Some(beside(dir, &identity.deployment.to_string()))
+    };
+    let places: Vec<PathBuf> = match &settings.credentials_file {
+        Some(file) => vec![file.clone()],
+        None => settings.dirs.iter().filter_map(beside_drive).collect(),
+    };
+    for file in &places {
+        match read(file) {
+            Ok(credentials) => return Ok(credentials),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(format!("read the root credentials in {}: {error}", file.display())),
+        }
+    }
+    Err("no root credentials: give HAFIZ_ROOT_USER and HAFIZ_ROOT_PASSWORD, --credentials-file, or --dir with the directory \
+         of a drive beside which the server keeps them"
+        .to_owned())
+}
+
 /// Next to the drive's directory, never in it.
 fn beside(dir: &Path, deployment: &str) -> PathBuf {
     let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());

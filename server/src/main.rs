@@ -4,6 +4,7 @@
 //! Invariants: one table of settings feeds everything that names a setting; no password is ever a default; nothing is
 //! printed that is secret, but for a new password, once, to a terminal.
 
+mod admin;
 mod banner;
 mod braces;
 mod cli;
@@ -39,6 +40,9 @@ fn main() -> ExitCode {
         Ok(Command::Server(flags)) => with_settings(flags, serve::run),
         Ok(Command::Doctor(flags)) => with_settings(flags, |settings, _| doctor::run(settings)),
         Ok(Command::Inspect(inspection)) => inspect::run(&inspection),
+        Ok(Command::Ask(question)) => {
+            with_settings(question.flags.clone(), |settings, _| admin::run(&question, &settings))
+        }
         Ok(Command::DocsTuning(None)) => show(&docs::settings_section()),
         Ok(Command::DocsTuning(Some(file))) => match docs::rewrite(file.as_ref()) {
             Ok(()) => ExitCode::SUCCESS,

@@ -1,6 +1,6 @@
 //! Who speaks to us: each front turns a protocol into typed requests and pumps bytes between it and `ops`.
 //!
-//! Duty: S3 over HTTP; health and metrics beside it; admission; ids by which a request can be found again; counters and
+//! Duty: S3 over HTTP; administration, health and metrics beside it; admission; ids by which a request can be found again; counters and
 //! latencies by operation.
 //!
 //! Invariants:
@@ -10,6 +10,7 @@
 //!
 //! Must never know: drives, log, placement, index.
 
+mod admin;
 mod health;
 mod metrics;
 mod request_id;

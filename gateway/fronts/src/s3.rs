@@ -23,6 +23,7 @@ use s3::routing::{self, Operation};
 use s3::sigv4;
 use s3::{Code, Error};
 
+use crate::admin;
 use crate::health::{Check, Health};
 use crate::metrics::{self, MetricsAccess};
 use crate::request_id::RequestId;
@@ -136,13 +137,17 @@ impl S3Front {
         let authentication = sigv4::verify(head, &address.query, now, &self.ops.site().region, |scope| {
             self.keys.get(scope, &identities)
         })?;
-        let route = routing::route(head, &address)?;
-        *operation = Some(route.operation);
+        let admin = admin::path(&address);
+        let route = if admin.is_none() { Some(routing::route(head, &address)?) } else { None };
+        *operation = route.map(|route| route.operation);
         let (access_key, rule) = authentication.into_parts();
         let principal = identities.principal(access_key.as_deref()).ok_or(Code::InvalidAccessKeyId)?;
         let context = iam::Context { source: exchange.peer().ip(), secure_transport: exchange.is_tls() };
         let caller = dispatch::Caller { principal, identities, context };
-        self.perform(route, head, &address, caller, rule, exchange).await
+        match (route, admin) {
+            (Some(route), _) => self.perform(route, head, &address, caller, rule, exchange).await,
+            (None, path) => self.administer(head.method, path.unwrap_or_default(), &address, caller).await,
+        }
     }
 }
 

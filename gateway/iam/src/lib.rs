@@ -8,6 +8,7 @@
 //!
 //! Must never know: how requests look on the wire, the store, files, sockets.
 
+pub mod admin;
 mod decision;
 mod identity;
 mod snapshot;

@@ -74,6 +74,25 @@ pub fn authorize<R: Demands>(
     if allowed { Ok(Authorized(request)) } else { Err(denied()) }
 }
 
+/// A request to the server itself, which is about neither bucket nor key.
+pub trait Administrative {
+    /// As policies write it: one of `iam::admin`.
+    fn action(&self) -> &'static str;
+}
+
+/// Decides a request to the server itself.
+pub fn authorize_admin<R: Administrative>(
+    request: R,
+    principal: &Principal,
+    snapshot: &Snapshot,
+    context: &Context,
+) -> Result<Authorized<R>, Denied> {
+    match iam::decide(snapshot, principal, request.action(), &Resource::default(), context) {
+        Decision::Allow => Ok(Authorized(request)),
+        Decision::Deny => Err(denied()),
+    }
+}
+
 /// Decides each entry of a multi-object delete: one that is not allowed fails alone, in the reply. A principal who is
 /// not known gets no reply of that kind.
 pub fn authorize_entries(

@@ -10,6 +10,7 @@
 //!
 //! Must never know: sockets, HTTP framing, drives, XML.
 
+pub mod admin;
 mod attributes;
 mod body;
 mod bucket;

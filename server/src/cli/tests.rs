@@ -61,7 +61,7 @@ fn help_names_every_setting_on_lines_of_a_terminal() {
         };
         assert!(text.contains(&format!("\n  {name}")), "{name}");
     }
-    for topic in [Topic::All, Topic::Server, Topic::Doctor] {
+    for topic in [Topic::All, Topic::Server, Topic::Doctor, Topic::Drive, Topic::Heal, Topic::Verify] {
         assert!(help(topic).lines().all(|line| line.chars().count() <= 120));
     }
     assert!(text.starts_with("hafiz server DIR... [flags]\n"));

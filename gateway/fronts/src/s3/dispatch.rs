@@ -17,6 +17,7 @@ use s3::{Code, reply::Reply};
 
 use super::wire::{Wire, document};
 use super::{Answer, S3Front, too_much};
+use crate::admin;
 
 /// Who asks, and what that is decided on.
 pub(super) struct Caller {
@@ -32,6 +33,27 @@ impl Caller {
 }
 
 impl S3Front {
+    /// Carries out what is asked of the server itself. A body means nothing there and is left unread.
+    pub(super) async fn administer(
+        &self,
+        method: &str,
+        path: &str,
+        address: &Address,
+        caller: Caller,
+    ) -> Result<Answer, Error> {
+        let reply = match admin::parse(method, path, address) {
+            Ok(request) => {
+                let request = gate::authorize_admin(request, &caller.principal, &caller.identities, &caller.context)?;
+                ops::admin::administer(&self.ops, request).await
+            }
+            Err(refusal) => {
+                gate::admit(&caller.principal)?;
+                refusal
+            }
+        };
+        Ok(admin::render(reply).into())
+    }
+
     /// Parses the request, reads its document if it has one, and carries it out.
     pub(super) async fn perform(
         &self,

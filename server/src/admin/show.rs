@@ -1,0 +1,164 @@
+//! The admin endpoint's answers for people.
+
+use std::fmt::Write;
+
+use super::json::Json;
+
+/// Digits of a drive's id.
+pub(super) const ID_LEN: usize = 32;
+/// Objects that are named of those that are lost.
+const LOST_SHOWN: usize = 20;
+
+pub(super) fn drives(reply: &Json) -> String {
+    let mut rows = vec![["DRIVE", "STATE", "SIZE", "FREE", "SLOTS", "LOST", "ERRORS", "DIRECTORY"].map(str::to_owned)];
+    for drive in reply.list("drives") {
+        let size = |name| match drive.number(name) {
+            0 => "-".to_owned(),
+            bytes => bytes_of(bytes),
+        };
+        rows.push([
+            drive.text("id").to_owned(),
+            drive.text("state").to_owned(),
+            size("total_bytes"),
+            size("free_bytes"),
+            drive.number("slots").to_string(),
+            drive.number("slots_lost").to_string(),
+            (drive.number("read_errors") + drive.number("write_errors")).to_string(),
+            drive.text("dir").to_owned(),
+        ]);
+    }
+    table(&rows)
+}
+
+/// Columns as wide as their widest entry; the last one is not padded.
+fn table<const N: usize>(rows: &[[String; N]]) -> String {
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let mut text = String::new();
+    for row in rows {
+        for (column, cell) in row.iter().enumerate() {
+            let pad = if column + 1 == N { 0 } else { width(column) + 2 };
+            write!(text, "{cell:<pad$}").expect("a String takes every write");
+        }
+        text.push('\n');
+    }
+    text
+}
+
+pub(super) fn heal_line(reply: &Json) -> String {
+    let left = match reply.number_if("seconds_left") {
+        Some(seconds) => format!(", {seconds} s left"),
+        None => String::new(),
+    };
+    format!(
+        "{} slots missing, {} to move, {} to go at {}/s{left}",
+        reply.number("slots_missing"),
+        reply.number("slots_to_drain"),
+        bytes_of(reply.number("bytes_left")),
+        bytes_of(reply.number("bytes_per_second")),
+    )
+}
+
+pub(super) fn heal(reply: &Json) -> String {
+    let mut text = String::new();
+    let mut line = |name: &str, value: String| {
+        writeln!(text, "{name:<22}{value}").expect("a String takes every write");
+    };
+    let verdict = match (reply.truth("whole"), reply.number("stripes_lost")) {
+        (true, _) => "whole: nothing is missing".to_owned(),
+        (false, 0) => heal_line(reply),
+        (false, lost) => format!("{lost} stripes cannot be read: hafiz verify names the objects"),
+    };
+    line("state", verdict);
+    line("volumes", format!("{}, {} short of a slot", reply.number("volumes_total"), reply.number("volumes_short")));
+    line("waiting for a drive", reply.number("waiting_for_drive").to_string());
+    line("fragments repaired", reply.number("fragments_repaired").to_string());
+    line("stripes checked", reply.number("stripes_checked").to_string());
+    line("full scrub rounds", reply.number("scrub_rounds").to_string());
+    text
+}
+
+pub(super) fn verify_line(reply: &Json) -> String {
+    format!("{} objects, {} read", reply.number("objects"), bytes_of(reply.number("bytes_read")))
+}
+
+pub(super) fn verify(reply: &Json) -> String {
+    let mut text = String::new();
+    let verdict = match (reply.truth("lossy"), reply.truth("whole")) {
+        (true, _) => "something is lost",
+        (false, false) => "everything can be read, something is short of fragments",
+        (false, true) => "everything is there, every fragment is right",
+    };
+    let mut line = |name: &str, value: String| {
+        writeln!(text, "{name:<22}{value}").expect("a String takes every write");
+    };
+    let number = |name| reply.number(name).to_string();
+    line("verdict", verdict.to_owned());
+    line("objects", format!("{} and {} parts of uploads", number("objects"), number("parts")));
+    line("  short", number("objects_short"));
+    line("  lost", number("objects_lost"));
+    line("fragments", format!("{} good", number("fragments_good")));
+    line("  bad", number("fragments_bad"));
+    line("  missing", number("fragments_missing"));
+    line("  on absent drives", number("fragments_absent"));
+    line("read", bytes_of(reply.number("bytes_read")));
+    for (name, what) in [
+        ("extents_unlisted", "extents that the index does not list as live"),
+        ("partitions_damaged", "partitions that lack acknowledged commits"),
+    ] {
+        if reply.number(name) > 0 {
+            line("damage", format!("{} {what}", number(name)));
+        }
+    }
+    let lost = reply.list("lost");
+    for object in lost.iter().take(LOST_SHOWN) {
+        let part = if object.truth("part") { " (a part of an upload)" } else { "" };
+        line("lost", format!("{}/{}{part}", object.text("bucket"), object.text("key")));
+    }
+    if lost.len() > LOST_SHOWN {
+        line("", format!("and {} more: --json", lost.len() - LOST_SHOWN));
+    }
+    text
+}
+
+/// With three digits, in powers of 1024.
+fn bytes_of(bytes: u64) -> String {
+    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    let mut value = bytes as f64 / 1024.0;
+    let mut unit = 0;
+    while value >= 1000.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    let decimals = usize::from(value < 100.0) + usize::from(value < 10.0);
+    format!("{value:.decimals$} {}", UNITS[unit])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn drives_are_a_table_with_aligned_columns() {
+        let reply = r#"{"drives":[{"id":"ab","dir":"/d0","state":"in","total_bytes":1099511627776,"free_bytes":5,
+            "read_errors":1,"write_errors":2,"slots":3,"slots_lost":0},{"id":"abc","dir":"/d1","state":"missing"}]}"#;
+        let text = drives(&Json::parse(reply).unwrap());
+        assert_eq!(
+            text,
+            "DRIVE  STATE    SIZE      FREE  SLOTS  LOST  ERRORS  DIRECTORY\n\
+             ab     in       1.00 TiB  5 B   3      0     3       /d0\n\
+             abc    missing  -         -     0      0     0       /d1\n"
+        );
+    }
+
+    #[test]
+    fn sizes_have_three_digits() {
+        for (bytes, expect) in
+            [(0, "0 B"), (1023, "1023 B"), (1536, "1.50 KiB"), (10 << 20, "10.0 MiB"), (999 << 30, "999 GiB")]
+        {
+            assert_eq!(bytes_of(bytes), expect);
+        }
+    }
+}

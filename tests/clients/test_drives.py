@@ -1,0 +1,282 @@
+"""Drives come and go while the server runs, by the command line that operators use; nothing is lost meanwhile."""
+
+import json
+import os
+import random
+import shutil
+import subprocess
+import time
+
+import pytest
+import server as hafiz
+import wire
+
+SIZES = [0, 5_000, 32_769, 300_000, 3_000_000]
+HEAL_SECONDS_MAX = 120
+
+
+def body_of(name, size):
+    return random.Random(name).randbytes(size)
+
+
+def run(deployment, *words, user=True, code=0):
+    """`hafiz WORDS` against the deployment; what it printed."""
+    keys = {"HAFIZ_ROOT_USER": hafiz.USER, "HAFIZ_ROOT_PASSWORD": hafiz.PASSWORD} if user else {}
+    command = [str(hafiz.BINARY), *map(str, words), "--endpoint", deployment.endpoint]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=hafiz.environment(**keys))
+    assert done.returncode == code, (words, done.returncode, done.stdout, done.stderr)
+    return done.stdout if code == 0 else done.stdout + done.stderr
+
+
+def drives(deployment):
+    """Drives by directory; of two in one directory the one that is in."""
+    listed = json.loads(run(deployment, "drive", "list", "--json"))["drives"]
+    return {drive["dir"]: drive for drive in sorted(listed, key=lambda drive: drive["state"] == "in")}
+
+
+class Kept:
+    """Objects that must stay readable."""
+
+    def __init__(self, deployment):
+        self.deployment, self.sizes = deployment, {}
+        assert self.ask("PUT", "/kept").status == 200
+
+    def ask(self, *request, **more):
+        client = wire.Client(self.deployment.port)
+        try:
+            return client.request(*request, **more)
+        finally:
+            client.close()
+
+    def put(self, label):
+        for size in SIZES:
+            key = f"/kept/{label}-{size}"
+            answer = self.ask("PUT", key, body=body_of(key, size))
+            assert answer.status == 200, (key, answer)
+            self.sizes[key] = size
+
+    def check(self):
+        for key, size in self.sizes.items():
+            answer = self.ask("GET", key)
+            assert (answer.status, answer.body == body_of(key, size)) == (200, True), (key, answer)
+
+
+@pytest.fixture
+def deployment():
+    # Small files, so that new volumes are needed soon; no cache, so that reads reach the drives.
+    flags = ["--log-slot", "8MiB", "--data-slot", "8MiB", "--cache", "0"]
+    with hafiz.Deployment(drives=6, flags=flags) as running:
+        yield running
+
+
+def new_dir(deployment, name="drive7"):
+    return deployment.place / name
+
+
+def wait_whole(deployment):
+    run(deployment, "heal", "status", "--wait")
+
+
+def test_the_list_shows_every_drive(deployment):
+    text = run(deployment, "drive", "list")
+    lines = text.splitlines()
+    assert lines[0].split() == ["DRIVE", "STATE", "SIZE", "FREE", "SLOTS", "LOST", "ERRORS", "DIRECTORY"]
+    assert [line.split()[-1] for line in lines[1:]] == [str(d) for d in deployment.dirs]
+    assert all(line.split()[1] == "in" for line in lines[1:])
+
+
+def test_a_seventh_drive_is_used_and_named_at_the_next_start(deployment):
+    kept = Kept(deployment)
+    kept.put("before")
+    run(deployment, "drive", "add", new_dir(deployment))
+    kept.put("after")
+    # Volumes of before are full at some time; then the new drive has its share.
+    for n in range(30):
+        kept.put(f"more{n}")
+    assert drives(deployment)[str(new_dir(deployment))]["slots"] > 0
+    kept.check()
+    assert deployment.stop() == 0
+    deployment.dirs.append(new_dir(deployment))
+    deployment.start()
+    assert "was not named" not in "".join(deployment.output)
+    kept.check()
+    kept.put("again")
+    assert [d["state"] for d in drives(deployment).values()] == ["in"] * 7
+    assert "verdict" in run(deployment, "verify")
+
+
+def test_a_directory_that_is_forgotten_at_the_start_is_found_where_it_was(deployment):
+    kept = Kept(deployment)
+    run(deployment, "drive", "add", new_dir(deployment))
+    kept.put("on seven")
+    deployment.kill()
+    deployment.start()
+    output = "".join(deployment.output)
+    assert "was not named" in output and str(new_dir(deployment)) in output
+    kept.check()
+    assert [d["state"] for d in drives(deployment).values()] == ["in"] * 7
+
+
+def test_a_drive_taken_out_costs_nothing_and_what_it_held_is_rebuilt(deployment):
+    kept = Kept(deployment)
+    kept.put("before")
+    run(deployment, "drive", "add", new_dir(deployment))
+    run(deployment, "drive", "out", deployment.dirs[2])
+    kept.check()
+    kept.put("after")
+    shutil.rmtree(deployment.dirs[2])
+    kept.check()
+    deployment.stop()
+    deployment.dirs[2] = new_dir(deployment)
+    deployment.start()
+    kept.check()
+    wait_whole(deployment)
+    # Two others may go now.
+    for n in (0, 5):
+        shutil.rmtree(deployment.dirs[n])
+    kept.check()
+
+
+def test_a_drive_is_replaced_in_its_own_place(deployment):
+    kept = Kept(deployment)
+    kept.put("before")
+    old = drives(deployment)[str(deployment.dirs[4])]["id"]
+    # The disk is broken and another one is mounted in its place.
+    shutil.rmtree(deployment.dirs[4])
+    deployment.kill()
+    deployment.start()
+    assert drives(deployment)[str(deployment.dirs[4])]["state"] != "in"
+    run(deployment, "drive", "add", deployment.dirs[4])
+    kept.check()
+    kept.put("after")
+    now = drives(deployment)[str(deployment.dirs[4])]
+    assert (now["state"], now["id"] != old) == ("in", True)
+    deployment.stop()
+    deployment.start()
+    kept.check()
+    wait_whole(deployment)
+    run(deployment, "verify")
+
+
+def test_a_drive_is_replaced_by_another_directory(deployment):
+    kept = Kept(deployment)
+    kept.put("before")
+    run(deployment, "drive", "replace", deployment.dirs[1], new_dir(deployment))
+    kept.check()
+    kept.put("after")
+    deployment.stop()
+    deployment.dirs[1] = new_dir(deployment)
+    deployment.start()
+    kept.check()
+    wait_whole(deployment)
+
+
+def test_a_drained_drive_leaves_when_it_is_empty(deployment):
+    kept = Kept(deployment)
+    kept.put("before")
+    run(deployment, "drive", "add", new_dir(deployment))
+    # What is open moves when it is full; a restart closes everything.
+    deployment.stop()
+    deployment.dirs.append(new_dir(deployment))
+    deployment.start()
+    leaving = str(deployment.dirs[0])
+    id = drives(deployment)[leaving]["id"]
+    run(deployment, "drive", "drain", id[:8])
+    for n in range(6):
+        kept.put(f"during{n}")
+    deadline = time.monotonic() + HEAL_SECONDS_MAX
+    while leaving in drives(deployment) and drives(deployment)[leaving]["state"] == "draining":
+        assert time.monotonic() < deadline, run(deployment, "drive", "list")
+        kept.put("meanwhile")
+    kept.check()
+    shutil.rmtree(deployment.dirs[0])
+    kept.check()
+    run(deployment, "verify")
+
+
+def test_each_refusal_says_what_to_do(deployment):
+    kept = Kept(deployment)
+    kept.put("before")
+    place = deployment.place
+    refused = lambda *words: run(deployment, *words, code=1)
+    assert "a drive of this server already" in refused("drive", "add", deployment.dirs[0])
+    (place / "photos").mkdir()
+    (place / "photos" / "cat.jpg").write_bytes(b"cat")
+    assert "holds 'cat.jpg'" in refused("drive", "add", place / "photos")
+    shutil.copytree(deployment.dirs[1], place / "copy")
+    assert "it is a copy" in refused("drive", "add", place / "copy")
+    with hafiz.Deployment(drives=1) as other:
+        other.stop()
+        assert "belongs to deployment" in refused("drive", "add", other.dirs[0])
+    assert "there is no drive" in refused("drive", "out", "ffff")
+    assert "there is no such drive" in refused("drive", "out", "f" * 32)
+    for n in (0, 1):
+        run(deployment, "drive", "out", deployment.dirs[n])
+    assert "data would be lost" in refused("drive", "out", deployment.dirs[2])
+    assert "empty the directory" in refused("drive", "add", deployment.dirs[0])
+    kept.check()
+    # What was taken out may be listed, and is not used.
+    deployment.stop()
+    deployment.start()
+    assert "was taken out earlier" in "".join(deployment.output)
+    kept.check()
+    # Emptied, it is a drive like any other.
+    shutil.rmtree(deployment.dirs[0])
+    run(deployment, "drive", "add", deployment.dirs[0])
+    # More directories than drives are a mistake.
+    deployment.stop()
+    deployment.dirs += [place / "x", place / "y"]
+    with pytest.raises(hafiz.Refused) as error:
+        deployment.start()
+    assert "hafiz drive add" in error.value.output
+
+
+def test_only_root_asks(deployment):
+    client = wire.Client(deployment.port)
+    assert client.request("GET", "/-/admin/v1/drives").status == 200
+    assert client.request("GET", "/-/admin/v1/nothing").status == 404
+    assert client.request("POST", "/-/admin/v1/drives/add").status == 400
+    assert client.request("POST", "/-/admin/v1/drives/add", [("dir", "relative")]).status == 400
+    client.close()
+    assert "Message" not in run(deployment, "drive", "list", "--json")
+    wrong = {"HAFIZ_ROOT_USER": hafiz.USER, "HAFIZ_ROOT_PASSWORD": "another-password"}
+    command = [str(hafiz.BINARY), "drive", "list", "--endpoint", deployment.endpoint]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=hafiz.environment(**wrong))
+    assert (done.returncode, "signature" in done.stderr) == (1, True), done
+    assert "no root credentials" in run(deployment, "drive", "list", user=False, code=1)
+
+
+def test_the_kept_credentials_are_found_beside_a_drive():
+    variables = {"HAFIZ_ROOT_USER": "", "HAFIZ_ROOT_PASSWORD": ""}
+    place = hafiz.Deployment(drives=2)
+    for name in variables:
+        del place.variables[name]
+    with place as deployment:
+        text = run(deployment, "drive", "list", "--dir", deployment.dirs[1], user=False)
+        assert text.count("\n") == 3
+        found = json.loads(run(deployment, "verify", "--json", "--dir", deployment.dirs[0], user=False))
+        assert (found["state"], found["whole"], found["objects_lost"]) == ("done", True, 0)
+
+
+def test_verify_tells_short_from_lost(deployment):
+    kept = Kept(deployment)
+    kept.put("before")
+    deployment.stop()
+    deployment.start()
+    run(deployment, "verify")
+
+    def rot(n):
+        for path in (deployment.dirs[n] / "volumes").iterdir():
+            with open(path, "r+b") as file:
+                size = os.fstat(file.fileno()).st_size
+                for at in range(4096, size - 64, 65536):
+                    file.seek(at)
+                    file.write(random.Random(at).randbytes(64))
+
+    rot(0)
+    text = run(deployment, "verify", code=1)
+    assert "everything can be read" in text
+    rot(1)
+    rot(2)
+    text = run(deployment, "verify", code=2)
+    assert "something is lost" in text and "kept/before-" in text
