@@ -34,6 +34,16 @@ pub(super) fn become_source(dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Takes a directory that cannot be opened out of the way, and keeps it for whoever wants to look.
+pub(super) fn set_aside(dir: &Path) -> io::Result<()> {
+    let mut name = dir.file_name().unwrap_or_default().to_os_string();
+    name.push(".damaged");
+    let aside = dir.with_file_name(name);
+    remove_dir_if_there(&aside)?;
+    fs::rename(dir, &aside)?;
+    dir.parent().map_or(Ok(()), sync_dir)
+}
+
 /// Hard links of one version of a tree.
 pub(super) struct Snapshot {
     dir: PathBuf,

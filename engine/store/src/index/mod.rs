@@ -101,13 +101,12 @@ impl Index {
         let (tree, ckpt, whole) = match (chosen, absent) {
             (Some(Freshest { tree, ckpt, equals }), _) => (tree, ckpt, equals),
             // A copy that fails may hold entries whose log is gone.
-            (None, _) if !failed.is_empty() => return Err(OpenError::Failed(failed)),
+            (None, Absent::Refuse) if !failed.is_empty() => return Err(OpenError::Failed(failed)),
             (None, Absent::Refuse) => return Err(OpenError::Absent),
             (None, Absent::Create) => {
-                let dir = copies.first().ok_or(OpenError::Absent)?;
-                let open = || Tree::open(dir, &caches);
-                let tree = open().map_err(|error| OpenError::Failed(vec![FailedCopy { dir: dir.clone(), error }]))?;
-                (tree, Ckpt { lsn: Lsn::ZERO, position: None }, vec![dir.clone()])
+                let tree = create(&copies, &caches, &mut failed)?;
+                let whole = vec![tree.dir().to_path_buf()];
+                (tree, Ckpt { lsn: Lsn::ZERO, position: None }, whole)
             }
         };
         let settle = mirror::become_source(tree.dir());
@@ -310,6 +309,27 @@ impl Index {
     fn upkeep(&self) -> MutexGuard<'_, Upkeep> {
         lock(&self.upkeep)
     }
+}
+
+/// An empty tree where the log has everything: in the first place that has none yet, else in one of those that cannot be
+/// opened, which is set aside.
+fn create(copies: &[PathBuf], caches: &Caches, failed: &mut Vec<FailedCopy>) -> Result<Tree, OpenError> {
+    let is_failed = |dir: &PathBuf| failed.iter().any(|copy| copy.dir == *dir);
+    let (damaged, vacant): (Vec<_>, Vec<_>) = copies.iter().partition(|dir| is_failed(dir));
+    for dir in vacant {
+        match Tree::open(dir, caches) {
+            Ok(tree) => return Ok(tree),
+            Err(error) => failed.push(FailedCopy { dir: dir.clone(), error }),
+        }
+    }
+    for dir in damaged {
+        let made = mirror::set_aside(dir).map_err(TreeError::from).and_then(|()| Tree::open(dir, caches));
+        match made {
+            Ok(tree) => return Ok(tree),
+            Err(error) => failed.push(FailedCopy { dir: dir.clone(), error }),
+        }
+    }
+    Err(if copies.is_empty() { OpenError::Absent } else { OpenError::Failed(std::mem::take(failed)) })
 }
 
 struct Freshest {

@@ -250,7 +250,7 @@ fn a_new_set_of_copies_is_filled_and_the_old_one_left() {
 }
 
 #[test]
-fn no_copy_is_made_where_one_must_be_and_none_beside_a_damaged_one() {
+fn no_copy_is_made_where_one_must_be_and_a_damaged_one_is_set_aside_where_the_log_has_everything() {
     let rig = Rig::new();
     assert!(matches!(rig.try_open(&[0, 1], Absent::Refuse), Err(OpenError::Absent)));
     let (index, _) = rig.open(&[0]);
@@ -262,7 +262,26 @@ fn no_copy_is_made_where_one_must_be_and_none_beside_a_damaged_one() {
             fs::write(path, b"garbage").expect("writes");
         }
     }
-    assert!(matches!(rig.try_open(&[0, 1], Absent::Create), Err(OpenError::Failed(failed)) if failed.len() == 1));
+    assert!(matches!(rig.try_open(&[0, 1], Absent::Refuse), Err(OpenError::Failed(failed)) if failed.len() == 1));
+    let (index, found, failed) = rig.try_open(&[0], Absent::Create).expect("opens");
+    assert_eq!((found.lsn, failed.len(), index.active()), (Lsn::ZERO, 1, rig.dir(0)));
+    flush(&index, &[("ca", "2")], 2);
+    drop(index);
+    assert_eq!(get(&rig.open(&[0, 1]).0, "ca"), "2");
+    assert!(rig.dir(0).with_file_name("7.damaged").exists());
+}
+
+#[test]
+fn where_the_log_has_everything_a_vacant_place_is_preferred_to_a_damaged_copy() {
+    let rig = Rig::new();
+    drop(rig.open(&[0]));
+    fs::write(rig.dir(0).join("current"), b"garbage").expect("writes");
+    let (index, _, failed) = rig.try_open(&[0, 1], Absent::Create).expect("opens");
+    assert_eq!((failed.len(), index.active()), (1, rig.dir(1)));
+    flush(&index, &[("ca", "1")], 1);
+    drop(index);
+    // The flush has mended the damaged one, too.
+    assert_eq!(get(&rig.open(&[0]).0, "ca"), "1");
 }
 
 #[test]
