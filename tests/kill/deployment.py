@@ -51,6 +51,7 @@ class Deployment:
         self.log_level = log_level
         self.touched = set()
         self.away = set()
+        self.has_served = False
         self.process = None
         self.port = None
         self.shards = 0
@@ -101,6 +102,7 @@ class Deployment:
                 raise Broken(f"the server does not listen after {START_SECONDS_MAX} s: {self.tail()}")
             time.sleep(POLL_SECONDS)
         self.start_seconds = time.monotonic() - began
+        self.has_served = True
         return True
 
     def tail(self, count=1500):
