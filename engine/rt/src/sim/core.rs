@@ -28,6 +28,8 @@ pub(crate) struct Core {
     counts: RefCell<BTreeMap<Fault, u64>>,
     io_count: Cell<u64>,
     crash_at: Cell<Option<u64>>,
+    /// The operation that fails, and how.
+    fail_at: Cell<Option<(u64, i32)>>,
     /// Set between a power cut and the next start: operations on drives are no longer taken.
     frozen: Cell<bool>,
 }
@@ -62,6 +64,7 @@ impl Core {
             counts: RefCell::default(),
             io_count: Cell::new(0),
             crash_at: Cell::new(None),
+            fail_at: Cell::new(None),
             frozen: Cell::new(false),
         })
     }
@@ -190,6 +193,18 @@ impl Core {
     pub(super) fn crash_at_io(&self, count: u64) {
         assert!(count > 0, "the first operation is number 1");
         self.crash_at.set(Some(self.io_count.get() + count));
+    }
+
+    pub(super) fn fail_at_io(&self, count: u64, errno: i32) {
+        assert!(count > 0, "the first operation is number 1");
+        self.fail_at.set(Some((self.io_count.get() + count, errno)));
+    }
+
+    /// How the operation that was begun last is to fail.
+    pub(super) fn failure_due(&self) -> Option<i32> {
+        let (_, errno) = self.fail_at.get().filter(|(count, _)| *count == self.io_count.get())?;
+        self.fail_at.set(None);
+        Some(errno)
     }
 
     pub(super) fn freeze(&self) {

@@ -113,6 +113,7 @@ impl Drive {
         if !core.begin_io(self.number, io as u64, words) {
             return pending().await;
         }
+        let failure = core.failure_due();
         let slow_factor = self.faults.borrow().slow_factor;
         if slow_factor > 1 {
             core.count(Fault::Slow);
@@ -135,6 +136,10 @@ impl Drive {
                 core.count(Fault::Removed);
                 let by_name = io == Io::Name || io == Io::Look;
                 return Err(if by_name { io::ErrorKind::NotFound.into() } else { eio() });
+            }
+            if let Some(errno) = failure {
+                core.count(Fault::OneFailed);
+                return Err(io::Error::from_raw_os_error(errno));
             }
             effect(core)
         });

@@ -27,6 +27,8 @@ pub enum Fault {
     Hang,
     Dead,
     Removed,
+    /// The one operation that was to fail.
+    OneFailed,
 }
 
 /// The state of one drive. Chances are between 0 and 1, per operation.

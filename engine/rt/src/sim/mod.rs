@@ -241,6 +241,11 @@ impl World {
         self.core.end_process();
     }
 
+    /// The `count`-th operation on any drive from now on fails with `errno`, and only that one.
+    pub fn fail_at_io(&mut self, count: u64, errno: i32) {
+        self.core.fail_at_io(count, errno);
+    }
+
     /// Crashes when the `count`th operation on any drive from now on is submitted: it may or may not take effect.
     pub fn crash_at_io(&mut self, count: u64) {
         self.core.crash_at_io(count);

@@ -255,6 +255,31 @@ fn a_crash_at_an_operation_stops_there_for_every_operation() {
     }
 }
 
+#[test]
+fn the_operation_that_is_to_fail_fails_and_no_other() {
+    for count in 1..=4 {
+        let mut world = world(count);
+        world.fail_at_io(count, libc::ENOSPC);
+        let outcomes = world.run_alone(
+            async {
+                let path = Path::new("/d0/a");
+                let made = File::open(path, OpenOptions::CREATE_NEW_DIRECT).await;
+                let Ok(file) = made else { return vec![made.err()] };
+                let mut outcomes = vec![None];
+                for i in 0..5 {
+                    outcomes.push(write(&file, 1, 4096, i * 4096, Sync::None).await.err());
+                }
+                outcomes
+            },
+            LIMIT,
+        );
+        let outcomes = outcomes.expect("runs to its end");
+        let failed: Vec<_> = (1..).zip(&outcomes).filter(|(_, error)| error.is_some()).map(|(n, _)| n).collect();
+        assert_eq!(failed, [count], "{outcomes:?}");
+        assert_eq!(world.fault_count(Fault::OneFailed), 1);
+    }
+}
+
 /// Writes one file and reads it back with a fault switched on in between or before; `expect` sees both outcomes.
 fn check_fault(
     fault: Fault,
