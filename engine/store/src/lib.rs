@@ -24,6 +24,7 @@ mod multipart;
 mod node;
 mod object;
 mod partition;
+mod planted;
 mod put;
 mod read;
 mod recovery;
@@ -48,6 +49,8 @@ pub use list::{List, Listed, Page, Summary};
 pub use multipart::{CommitPart, Complete, ListedUpload, Part, Upload, UploadPage, Uploads};
 pub use node::{AdmitError, Config, OpenError};
 pub use object::{CommitPut, Receipt};
+#[cfg(feature = "sim")]
+pub use planted::{Bug, plant};
 pub use put::{Put, PutBody, Tap};
 #[cfg(feature = "sim")]
 pub use space::audit;

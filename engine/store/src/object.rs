@@ -18,6 +18,7 @@ use crate::format::record::{ADDRESS_AT, Body, Record};
 use crate::ids::{PartitionId, SlotOffset, VolumeId};
 use crate::index::keys;
 use crate::partition::{Change, Partition, View};
+use crate::planted::{self, Bug};
 use crate::put::PutBody;
 use crate::space::FULL_PASS_EVERY;
 use crate::store::{ShardStore, Store};
@@ -146,9 +147,10 @@ impl ShardStore {
             change
         })?;
         drop(lock);
-        let outcome = ticket.await;
+        if !planted::is(Bug::AcknowledgedBeforeDurable) {
+            ticket.await?;
+        }
         drop(holds);
-        outcome?;
         Ok(Receipt { version: VersionId::NULL, modified })
     }
 
@@ -227,7 +229,8 @@ pub(crate) async fn checked_record(
     check: impl Fn(Option<&Record>) -> std::result::Result<(), ConditionRefused>,
 ) -> Result<Option<Record>> {
     loop {
-        let record = match partition.get(index_key, View::Decided).await? {
+        let view = if planted::is(Bug::ConditionsIgnorePending) { View::Durable } else { View::Decided };
+        let record = match partition.get(index_key, view).await? {
             Some(value) => Some(Record::decode(&value).map_err(|_| BAD_RECORD)?),
             None => None,
         };
@@ -331,7 +334,8 @@ impl Change {
         if let Some(previous) = previous {
             usage.objects -= 1;
             usage.bytes -= previous.size() as i64;
-            self.release(&previous.body);
+            let wrong = next.filter(|next| planted::is(Bug::ReleasesNewBody) && is_placed(&next.body));
+            self.release(&wrong.unwrap_or(previous).body);
         }
         self.usage.push(usage);
     }

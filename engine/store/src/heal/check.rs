@@ -3,6 +3,7 @@
 use super::pieces::Pieces;
 use crate::format::fragment::{FRAGMENT_LEN_MAX, Header, fragment_pages, used_pages};
 use crate::ids::{PAGE_BYTES, SlotOffset};
+use crate::planted::{self, Bug};
 use crate::stripe::{Layout, kind_of};
 use crate::volume::{SlotError, Volume};
 
@@ -170,7 +171,8 @@ pub(super) fn compute(pieces: &Pieces, checked: &Checked, wanted: &[usize]) -> O
     let pages = fragment_pages(stripe.fragment_len);
     let mut padded: Vec<(u8, Vec<u8>)> = Vec::new();
     let mut present: Vec<(u8, &[u8])> = Vec::new();
-    for &(index, _) in checked.fragments.iter().filter(|(_, found)| *found == Found::Good) {
+    let is_source = |found| found == Found::Good || (planted::is(Bug::RepairFromBad) && found == Found::Damaged);
+    for &(index, _) in checked.fragments.iter().filter(|(_, found)| is_source(*found)) {
         let used = stripe.used_by(index as u8) as usize;
         let slot = volume.slot_of(at, index);
         let written = pieces.bytes(slot, at, used_pages(stripe.fragment_len, used as u32))?;

@@ -22,6 +22,7 @@ use crate::drive::{ASIDE_SUFFIX, Drive, Op, State, is_full};
 use crate::format::volume::VolumePage;
 use crate::ids::{DriveId, PAGE_BYTES, SlotOffset, VolumeId};
 use crate::node::Node;
+use crate::planted::{self, Bug};
 use crate::space::moved;
 use crate::volume::{Mending, Volume};
 
@@ -157,7 +158,10 @@ async fn fill(
             let lies_in = |new: &NewSlot| {
                 checked.fragments.iter().map(|(index, _)| *index).find(|&index| volume.slot_of(at, index) == new.slot)
             };
-            let wanted: Vec<usize> = made.iter().filter_map(lies_in).collect();
+            let mut wanted: Vec<usize> = made.iter().filter_map(lies_in).collect();
+            if planted::is(Bug::RebuildSkipsParity) {
+                wanted.retain(|index| *index < usize::from(volume.geometry.data));
+            }
             let computed = compute(&pieces, &checked, &wanted).expect("enough fragments are good");
             for (index, bytes) in computed {
                 let slot = volume.slot_of(at, index);
@@ -267,6 +271,9 @@ impl NewSlot {
 
     /// Makes all of it durable, then its first page, then its name.
     async fn finish(&mut self, page: &VolumePage) -> io::Result<()> {
+        if planted::is(Bug::RebuildStopsEarly) {
+            self.run.clear();
+        }
         self.flush().await?;
         while let Some(write) = self.pending.pop_front() {
             write.await?;

@@ -9,6 +9,7 @@ use super::{FRAGMENTS_REPAIRED, STRIPES_CHECKED, lock};
 use crate::error::{Error, Result};
 use crate::ids::{DriveId, VolumeId};
 use crate::node::Node;
+use crate::planted::{self, Bug};
 
 /// How healing stands now. What is missing is counted afresh with each look.
 #[derive(Clone, Copy, Debug)]
@@ -71,7 +72,7 @@ pub fn heal_status() -> HealStatus {
     HealStatus {
         volumes_total: volumes.len() as u64,
         volumes_short: short,
-        slots_missing: missing,
+        slots_missing: if planted::is(Bug::HealDoneEarly) { 0 } else { missing },
         slots_to_drain: to_drain,
         waiting_for_drive: progress.waiting_for_drive,
         stripes_checked: STRIPES_CHECKED.value(),

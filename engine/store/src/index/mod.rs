@@ -19,6 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::format::batch::{Ckpt, Position};
 use crate::format::{Invalid, Reader};
 use crate::ids::Lsn;
+use crate::planted::{self, Bug};
 pub(crate) use look::{Looked, look, version};
 use scan::{Page, Scan, Upper};
 #[cfg(test)]
@@ -241,7 +242,7 @@ impl Index {
 
     fn mirror(&self, copies: &[PathBuf], tree: &Tree) -> Result<Vec<FailedCopy>, TreeError> {
         let others: Vec<_> = copies.iter().filter(|copy| *copy != tree.dir()).collect();
-        if others.is_empty() {
+        if others.is_empty() || planted::is(Bug::CopiesSkipped) {
             return Ok(Vec::new());
         }
         let snapshot = mirror::Snapshot::take(tree.dir(), &tree.table_files()?)?;

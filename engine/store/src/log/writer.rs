@@ -14,6 +14,7 @@ use crate::error::Error;
 use crate::format::batch::{self, BATCH_HEADER_LEN, Entry, Place, Position, SmallBody};
 use crate::format::volume::{Class, Closed};
 use crate::ids::SlotOffset;
+use crate::planted::{self, Bug};
 use crate::stripe::{self, Fragment, Layout, Stamp};
 use crate::volume::Volume;
 
@@ -184,10 +185,15 @@ impl Log {
             state.next_sequence = sequence + 1;
         }
         for Fragment { index, bytes } in fragments {
+            if planted::is(Bug::LogParityNotWritten) && index >= usize::from(volume.geometry.data) {
+                progress.answered(volume.slot_of(at, index), true);
+                continue;
+            }
             let (log, volume, progress) = (self.clone(), volume.clone(), progress.clone());
             drop(rt::spawn(async move {
                 let slot = volume.slot_of(at, index);
-                let result = volume.write_slot(slot, at, bytes, Sync::Data).await;
+                let sync = if planted::is(Bug::LogNotSynced) { Sync::None } else { Sync::Data };
+                let result = volume.write_slot(slot, at, bytes, sync).await;
                 progress.answered(slot, result.is_ok());
                 log.answered(&progress);
             }));
@@ -199,7 +205,7 @@ impl Log {
     fn answered(&self, progress: &Progress) {
         if progress.failed.get() != 0 {
             self.work.raise();
-        } else if progress.waiting.get() == 0 {
+        } else if progress.waiting.get() == 0 || planted::is(Bug::LogAcknowledgedEarly) {
             self.retire();
         }
     }
@@ -312,7 +318,10 @@ impl Log {
         let mut attempts = 0;
         loop {
             let mut closes = self.state.borrow().unrecorded.clone();
-            let predecessor = closes.pop();
+            let mut predecessor = closes.pop();
+            if planted::is(Bug::SuccessorForgetsEnd) {
+                (closes, predecessor) = (Vec::new(), None);
+            }
             let error = match self.node.create_volume(Class::Log, closes, predecessor).await {
                 Ok(volume) => {
                     self.install(volume);
@@ -403,7 +412,8 @@ impl Progress {
     }
 
     fn is_durable(&self) -> bool {
-        self.waiting.get() == 0 && self.failed.get() == 0
+        let early = planted::is(Bug::LogAcknowledgedEarly) && self.waiting.get().count_ones() <= 1;
+        (self.waiting.get() == 0 || early) && self.failed.get() == 0
     }
 }
 

@@ -13,6 +13,7 @@ use super::{Config, INSTANCES, Node, SHARDS_MAX, places, watch};
 use crate::drive::{Drive, Looked, State, form, look};
 use crate::heal::Heal;
 use crate::ids::{DriveId, StartNumber};
+use crate::planted::{self, Bug};
 use crate::space::reserve::Reserve;
 use crate::topology::{
     self, Chosen, DRIVES_MAX, Decision, OpenError, PARTITIONS_MAX, Seen, Topology, TurnQueue, Wanted, decide, may_start,
@@ -85,10 +86,13 @@ async fn start(mut config: Config, mut looked: Vec<Looked>, mut chosen: Chosen) 
     }
     // The names of volumes tell of starts as well: a start number is not used twice even if its epoch has rotted.
     let newest = looked.iter().map(|looked| looked.newest_start).max().unwrap_or(0).max(chosen.topology.start.value());
-    let number = StartNumber::new(newest + 1).ok_or(OpenError::StartsUsedUp)?;
+    let number = StartNumber::new(if planted::is(Bug::StartNumberReused) { newest.max(1) } else { newest + 1 })
+        .ok_or(OpenError::StartsUsedUp)?;
     let topology = write_epoch(&config, &drives, &mut chosen, number).await?;
     for drive in drives.iter().filter(|drive| !topology.is_in(drive.id) && drive.is_usable()) {
-        drive.set_out();
+        if !planted::is(Bug::StaleDriveUsed) {
+            drive.set_out();
+        }
     }
     for notice in notices(&looked, &chosen, &drives) {
         telemetry::warn!("{notice}");
@@ -133,7 +137,7 @@ fn make_drives(looked: &[Looked], chosen: &Chosen) -> Vec<Arc<Drive>> {
             return Drive::new(id, dir, State::In);
         }
         if let Some(dir) = here(&chosen.returned, id) {
-            return Drive::new(id, dir, State::Out);
+            return Drive::new(id, dir, if planted::is(Bug::StaleDriveUsed) { State::In } else { State::Out });
         }
         Drive::new(id, unused.next().unwrap_or_default(), State::Missing)
     };

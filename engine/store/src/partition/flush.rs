@@ -9,6 +9,7 @@ use super::set::Logged;
 use super::{Partition, State};
 use crate::format::batch::{Ckpt, Position};
 use crate::index::{Bytes, FailedCopy, TreeError};
+use crate::planted::{self, Bug};
 
 /// Memtables that wait for their flush.
 const SEALED_MAX: usize = 2;
@@ -61,7 +62,11 @@ impl Partition {
         loop {
             let Some(sealed) = self.state.borrow().sealed.front().cloned() else { break };
             let (index, flushed) = (self.index.clone(), sealed.clone());
-            let outcome = rt::offload(move || index.flush(flushed.memtable.iter(), flushed.ckpt)).await;
+            let flush = move || {
+                let counts = |value: Option<&Bytes>| value.is_some() || !planted::is(Bug::TombstonesNotFlushed);
+                index.flush(flushed.memtable.iter().filter(|(_, value)| counts(*value)), flushed.ckpt)
+            };
+            let outcome = rt::offload(flush).await;
             let failed = outcome.map_err(FlushError::Index)?;
             if !failed.is_empty() {
                 return Err(FlushError::Copies(failed));
@@ -82,15 +87,16 @@ impl Partition {
 
     fn seal(&self) {
         let mut state = self.state.borrow_mut();
-        let State { memtable, sealed, counters, durable, ckpt, logged_at_seal, checks, .. } = &mut *state;
+        let State { memtable, sealed, counters, overlay, durable, ckpt, logged_at_seal, checks, .. } = &mut *state;
         let covered = sealed.back().map_or(*ckpt, |sealed| sealed.ckpt);
-        let next = Ckpt { lsn: *durable, position: self.stream.position().or(covered.position) };
+        let upto = if planted::is(Bug::CheckpointTooFar) { overlay.newest().unwrap_or(*durable) } else { *durable };
+        let next = Ckpt { lsn: upto, position: self.stream.position().or(covered.position) };
         // New copies are filled by a flush, and be it one of nothing.
         let recopy = sealed.is_empty() && covered.position.is_some() && self.recopy.take();
         if sealed.len() >= SEALED_MAX || (memtable.is_empty() && next == covered && !recopy) {
             return;
         }
-        for (key, value) in counters.take_changed() {
+        for (key, value) in counters.take_changed().into_iter().filter(|_| !planted::is(Bug::CountersNotFlushed)) {
             memtable.put(key.into(), value.map(Bytes::from));
         }
         let memtable = Arc::new(std::mem::take(memtable));

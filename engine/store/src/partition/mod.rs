@@ -28,6 +28,7 @@ use crate::ids::{Lsn, PartitionId, StartNumber, VolumeId};
 use crate::index::scan::Scan;
 use crate::index::{Absent, Bytes, Caches, FailedCopy, Index, OpenError, TreeError};
 use crate::log::{Log, Ticket};
+use crate::planted::{self, Bug};
 use counters::Counters;
 pub(crate) use counters::{Live, Usage};
 pub(crate) use flush::FlushError;
@@ -225,6 +226,9 @@ impl Partition {
     /// Applies an entry that recovery found. One at or below the checkpoint, or seen before, is ignored: what the tables
     /// hold is never counted or inserted again.
     pub(crate) fn replay(&self, entry: Entry) {
+        if planted::is(Bug::RecoveryCountsTwice) && entry.lsn <= self.durable_lsn() {
+            self.state.borrow_mut().counters.apply(&entry);
+        }
         if entry.lsn > self.durable_lsn() {
             self.apply(entry);
             // Flushed soon: starts that follow each other fast would replay ever more and never let a log volume go.
@@ -278,6 +282,9 @@ impl Partition {
 
     /// Takes back an entry that failed: it was never there.
     fn entry_failed(&self, entry: &Entry) {
+        if planted::is(Bug::FailedStaysDecided) {
+            return;
+        }
         let mut state = self.state.borrow_mut();
         if state.overlay.pop(entry) {
             state.counters.settle(&entry.usage);
@@ -318,7 +325,7 @@ impl Partition {
     /// The value of a key if it is known without asking the tree; else `None`.
     pub(crate) fn get_cached(&self, key: &[u8], view: View) -> Option<Option<Bytes>> {
         let state = self.state.borrow();
-        if view == View::Decided
+        if (view == View::Decided || planted::is(Bug::VisibleBeforeDurable))
             && let Some(value) = state.overlay.get(key)
         {
             return Some(value.clone());

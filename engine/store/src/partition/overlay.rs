@@ -64,6 +64,11 @@ impl Overlay {
         self.values.contains_key(key)
     }
 
+    /// The last entry that is pending.
+    pub(super) fn newest(&self) -> Option<Lsn> {
+        self.pending.back().copied()
+    }
+
     /// The first entry that is pending.
     pub(super) fn oldest(&self) -> Option<Lsn> {
         self.pending.front().copied()

@@ -10,6 +10,7 @@ use crate::format::batch::{Ckpt, Position};
 use crate::format::volume::{Class, Closed};
 use crate::ids::{PartitionId, SlotOffset, VolumeId};
 use crate::node::Node;
+use crate::planted::{self, Bug};
 use crate::volume::Presence;
 
 /// The log volumes of earlier starts.
@@ -124,7 +125,11 @@ fn plan(volumes: &Volumes, ckpts: &HashMap<PartitionId, Ckpt>, stream: (u32, u16
         Some(_) | None => SlotOffset::FIRST_STRIPE,
     };
     let sequence = first.map(|first| first.sequence);
-    let with_end = |id| (id, volumes.ends.get(&id).map(|recorded| recorded.end));
+    let end = |id: &VolumeId| {
+        let recorded = volumes.ends.get(id).filter(|_| !planted::is(Bug::RecoveryReadsBeyondEnd));
+        recorded.map(|recorded| recorded.end)
+    };
+    let with_end = |id| (id, end(&id));
     let volumes: Vec<_> = ids.into_iter().map(with_end).collect();
     (!volumes.is_empty()).then_some(Plan { volumes, from, sequence, durable_upto })
 }

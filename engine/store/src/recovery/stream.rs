@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::format::batch::Entry;
 use crate::format::volume::Closed;
 use crate::ids::{SlotOffset, VolumeId};
+use crate::planted::{self, Bug};
 use crate::volume::Volume;
 
 /// A stream and how much of it is known before it is read.
@@ -158,7 +159,12 @@ impl Reader {
     /// Applies the entries of a stripe that stays where it is.
     async fn keep(&mut self, stripe: &Stripe, apply: &mut impl FnMut(Entry)) -> Result<()> {
         match stripe.entries().await {
-            Ok(entries) => entries.into_iter().for_each(apply),
+            Ok(mut entries) => {
+                if planted::is(Bug::RecoveryDropsLastEntry) {
+                    entries.pop();
+                }
+                entries.into_iter().for_each(apply);
+            }
             Err(Error::Corrupt { .. }) => {
                 self.outcome.holes.push(Hole::of(stripe));
             }
@@ -209,7 +215,11 @@ impl Reader {
             let found = stripe.verify().await?;
             let place = (parts.iter().position(|part| part.volume.id == stripe.volume.id), stripe.at());
             let place = (place.0.expect("a held stripe lies in a volume of its stream"), place.1);
-            match classify(&found, stripe.needed(), false) {
+            let verdict = match classify(&found, stripe.needed(), false) {
+                Verdict::Recommit if planted::is(Bug::RecoveryTrustsTail) => Verdict::Keep,
+                verdict => verdict,
+            };
+            match verdict {
                 Verdict::Keep if !recommitting => self.keep(&stripe, apply).await?,
                 // Behind a stripe that is committed again, everything is: order is kept, and the stream ends before both.
                 Verdict::Keep | Verdict::Recommit => {

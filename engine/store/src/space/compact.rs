@@ -24,6 +24,7 @@ use crate::list::scan_up_to;
 use crate::log::SmallBody;
 use crate::object::BAD_RECORD;
 use crate::partition::{Change, Live, Partition, View};
+use crate::planted::{self, Bug};
 use crate::put::PutBody;
 use crate::store::ShardStore;
 use crate::volume::{Class, Volume};
@@ -258,7 +259,8 @@ async fn relocate(
         // Once nothing of the key is pending its address is what a reader sees.
         partition.settle(key).await;
         let Some(mut holder) = find(partition, key, View::Decided).await? else { return Ok(()) };
-        if holder.first_in(victims) != Some((old, crc)) || holder.is_in_pieces() != found.is_in_pieces() {
+        let is_same = holder.first_in(victims) == Some((old, crc)) || planted::is(Bug::CompactionBlind);
+        if !is_same || holder.is_in_pieces() != found.is_in_pieces() {
             continue;
         }
         let mut change = Change::default();

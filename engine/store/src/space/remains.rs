@@ -18,6 +18,7 @@ use crate::ids::{Geometry, SlotOffset, VolumeId};
 use crate::index::keys;
 use crate::list::scan_up_to;
 use crate::object::{BAD_RECORD, parse_place_value};
+use crate::planted::{self, Bug};
 use crate::store::ShardStore;
 use crate::volume::{Class, SlotError, Volume};
 
@@ -83,7 +84,7 @@ async fn covered_pages(id: VolumeId, geometry: Geometry) -> Result<Option<Vec<Pa
         if partition.is_damaged() {
             return Ok(None);
         }
-        for of in [keys::extent, keys::dead] {
+        for of in [keys::extent, keys::dead].into_iter().skip(usize::from(planted::is(Bug::RemainsPunchLive))) {
             let (mut from, to) = (of(id, SlotOffset(0)), of(id, SlotOffset(u32::MAX)));
             loop {
                 let rows = scan_up_to(&partition, from, &to, CHUNK).await?;

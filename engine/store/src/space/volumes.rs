@@ -12,6 +12,7 @@ use crate::format::batch::Ckpt;
 use crate::ids::{DriveId, PartitionId, VolumeId};
 use crate::node::Node;
 use crate::partition::Live;
+use crate::planted::{self, Bug};
 use crate::store::ShardStore;
 use crate::volume::{Class, Volume};
 
@@ -76,7 +77,7 @@ fn is_before(volume: VolumeId, at: VolumeId) -> bool {
     if volume.start() != at.start() {
         return volume.start() < at.start();
     }
-    volume.shard() != at.shard() || volume.counter() < at.counter()
+    volume.shard() != at.shard() || volume.counter() < at.counter() + u32::from(planted::is(Bug::LogFreedUncovered))
 }
 
 /// Removes every volume that is proved dead.

@@ -15,6 +15,7 @@ use crate::error::Error;
 use crate::format::fragment::{BLOCK_BYTES, FRAGMENT_LEN_MAX, Header};
 use crate::ids::{PAGE_BYTES, SlotOffset};
 use crate::log::Address;
+use crate::planted::{self, Bug};
 use crate::read::counters;
 use crate::volume::{SlotError, Volume};
 
@@ -89,7 +90,7 @@ pub(crate) async fn read(
 pub(crate) async fn read_body(volume: &Arc<Volume>, address: &Address, crc: u32) -> Option<Vec<Shared>> {
     let known = Known::small(volume, address).ok()?;
     let pieces = read_unverified(&known, address.range()).await?;
-    (crc_of(&pieces) == crc).then_some(pieces)
+    (crc_of(&pieces) == crc || planted::is(Bug::BodyChecksumSkipped)).then_some(pieces)
 }
 
 /// Reads a small body by way of its stripe's own checksums and parity. Holds up to a block of every fragment of the stripe
@@ -197,7 +198,8 @@ impl Known {
             && header.fragment_len == self.fragment_len;
         let used = blocks.used().saturating_sub(from).min(bytes.len());
         let (inside, beyond) = bytes.split_at_mut(used);
-        if !right || (used > 0 && blocks.verify_at(inside, from).is_err()) {
+        let verified = planted::is(Bug::BlockChecksumSkipped) || used == 0 || blocks.verify_at(inside, from).is_ok();
+        if !right || !verified {
             return Err(Unusable::Damaged);
         }
         beyond.fill(0);

@@ -7,6 +7,7 @@ use rt::file::Sync;
 use super::build::Fragment;
 use crate::error::Error;
 use crate::ids::SlotOffset;
+use crate::planted::{self, Bug};
 use crate::volume::{SlotError, Volume};
 
 /// How the writes of a stripe ended. Errors were reported to the node already.
@@ -36,6 +37,9 @@ impl Written {
 pub(crate) async fn write(volume: &Arc<Volume>, at: SlotOffset, fragments: Vec<Fragment>, sync: Sync) -> Written {
     let writes: Vec<_> = fragments
         .into_iter()
+        .filter(|fragment| {
+            fragment.index < usize::from(volume.geometry.data) || !planted::is(Bug::DataParityNotWritten)
+        })
         .map(|Fragment { index, bytes }| {
             let (volume, slot) = (volume.clone(), volume.slot_of(at, index));
             (index, slot, rt::spawn(async move { volume.write_slot(slot, at, bytes, sync).await }))

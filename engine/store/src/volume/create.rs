@@ -10,6 +10,7 @@ use crate::drive::{Drive, Op, State, is_full};
 use crate::error::{Error, Result};
 use crate::ids::{Geometry, PAGE_BYTES, VolumeId};
 use crate::node::Node;
+use crate::planted::{self, Bug};
 use crate::space::moved::Stray;
 use crate::space::proof::ProvenDead;
 use crate::space::reserve;
@@ -238,10 +239,17 @@ async fn make_slot(drive: &Drive, id: VolumeId, slot: usize, bytes: u64, first_p
     file.allocate(0, bytes).await?;
     let mut buf = rt::buf::alloc(PAGE_BYTES).await;
     buf[..PAGE_BYTES].copy_from_slice(first_page);
-    let (result, _) = file.write_at(buf.window(0..PAGE_BYTES), 0, Sync::Data).await;
+    let sync = if planted::is(Bug::VolumePageNotSynced) { Sync::None } else { Sync::Data };
+    let (result, _) = file.write_at(buf.window(0..PAGE_BYTES), 0, sync).await;
     result?;
+    if planted::is(Bug::VolumePageNotSynced) {
+        return rt::file::sync_dir(drive.volumes_dir()).await;
+    }
     // The length is metadata that a later write within it does not sync.
     file.sync_all().await?;
+    if planted::is(Bug::VolumeNameNotSynced) {
+        return Ok(());
+    }
     rt::file::sync_dir(drive.volumes_dir()).await
 }
 
