@@ -58,7 +58,10 @@ def vanish(deployment, pair):
     for n in pair:
         for path in (deployment.dirs[n] / "volumes").iterdir():
             os.truncate(path, 0)
-        shutil.rmtree(deployment.dirs[n])
+        # In one step: the server may make files there until it is gone.
+        gone = deployment.dirs[n].with_suffix(".gone")
+        deployment.dirs[n].rename(gone)
+        shutil.rmtree(gone)
 
 
 def expected_in(deployment):

@@ -120,10 +120,17 @@ def test_a_cloned_drive(formed):
     works(formed)
 
 
-@pytest.mark.parametrize("count", [3, 5])
-def test_a_wrong_number_of_drives(formed, count):
-    dirs = [*formed.dirs, formed.place / "drive5"][:count]
-    start_refused(hafiz.Server(dirs), f"{count} directories", "4 drives")
+def test_too_many_directories(formed):
+    start_refused(hafiz.Server([*formed.dirs, formed.place / "drive5"]), "5 directories", "4 drives")
+    works(formed)
+
+
+def test_too_few_directories(formed):
+    """The drive that is not named is not where it was last either: else it would be used, with a warning."""
+    away = formed.place / "elsewhere"
+    formed.dirs[3].rename(away)
+    start_refused(hafiz.Server(formed.dirs[:3]), "3 directories", "4 drives")
+    away.rename(formed.dirs[3])
     works(formed)
 
 

@@ -37,6 +37,14 @@ pub(super) async fn write(node: &Node) {
 /// Errors: as of looking at a directory that was named.
 pub(super) async fn find_forgotten(looked: &mut Vec<Looked>) -> Result<Vec<String>, OpenError> {
     let Some((newest, holder)) = newest(looked) else { return Ok(Vec::new()) };
+    let of_others = looked.iter().any(|looked| match &looked.seen.found {
+        Found::Drive { identity, .. } => identity.deployment != newest.deployment,
+        Found::Absent | Found::Empty | Found::NotOurs { .. } | Found::Unreadable | Found::Invalid(_) => false,
+    });
+    if of_others {
+        // The start is refused, and should name what was given.
+        return Ok(Vec::new());
+    }
     let Some(noted) = read(&holder).await else { return Ok(Vec::new()) };
     let mut notices = Vec::new();
     for (drive, dir) in noted {
