@@ -518,18 +518,18 @@ impl ShardStore {
         drive.index_dir(partition)
     }
 
-    /// Index directories in which a partition's tables may be at the start: of its copies, and of drives that held one when
-    /// drives came last. The flusher brings the tables to where they shall be.
+    /// Index directories in which a partition's tables may be at the start. Once tables count these are the copies that are
+    /// in sync, wherever they lie: another one may be what is left of an earlier time, and the log that it lacks is gone.
+    /// The flusher brings the tables to where they shall be.
     fn index_copies_there(&self, partition: PartitionId) -> Vec<std::path::PathBuf> {
-        let mut dirs = self.index_copies(partition);
         let topology = self.node.topology();
-        for drive in self.node.drives().iter().filter(|drive| drive.is_usable()) {
-            let dir = self.index_dir(drive, partition);
-            if topology.is_in_sync(partition, drive.id) && !dirs.contains(&dir) {
-                dirs.push(dir);
-            }
+        if !topology.is_any_in_sync(partition) {
+            return self.index_copies(partition);
         }
-        dirs
+        let (drives, preferred) = (self.node.drives(), self.node.partition_copies(partition));
+        let others = drives.iter().filter(|drive| !preferred.iter().any(|preferred| preferred.id == drive.id));
+        let in_sync = |drive: &&Arc<Drive>| drive.is_usable() && topology.is_in_sync(partition, drive.id);
+        preferred.iter().chain(others).filter(in_sync).map(|drive| self.index_dir(drive, partition)).collect()
     }
 
     /// The drives whose copies of the partition's tables are known to be whole.

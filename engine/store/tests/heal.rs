@@ -11,7 +11,8 @@ use hafiz_store::PlacedFragment;
 use types::DeleteCondition;
 
 use harness::healing::{
-    Damage, OBJECTS, Run, add_drive, census, check_all, damage, fill, key, placed, rebuilt, scrubbed, until, with_spare,
+    DRIVE_BYTES, Damage, OBJECTS, Run, add_drive, census, check_all, damage, fill, key, placed, rebuilt, scrubbed,
+    until, with_spare,
 };
 use harness::heals;
 
@@ -144,7 +145,7 @@ fn a_drive_that_is_drained_has_nothing_left_and_can_go() {
 fn an_idle_store_leaves_the_volumes_of_a_drive_that_goes_and_rebuilds_them() {
     let mut run = Run::new(1, 6);
     let added = PathBuf::from("/heal-d6");
-    add_drive(&mut run.world, &run.tables, &added);
+    add_drive(&mut run.world, &run.tables, &added, DRIVE_BYTES);
     let dir = added.clone();
     run.run(async move |store, bucket| {
         fill(store.clone(), bucket).await;

@@ -102,6 +102,11 @@ impl Topology {
         self.drives.iter().position(|m| m.drive == drive && m.is_in()).is_some_and(|at| mask & (1 << at) != 0)
     }
 
+    /// Whether it was ever recorded which copies of that partition's tables count.
+    pub(crate) fn is_any_in_sync(&self, partition: PartitionId) -> bool {
+        self.in_sync.get(usize::from(partition.0)).is_some_and(|mask| *mask != 0)
+    }
+
     /// One copy, padded to `COPY_BYTES`. Panics if a list is longer than its bound: `form` and the decoder keep them.
     pub(crate) fn encode(&self) -> Vec<u8> {
         assert!((1..=DRIVES_MAX).contains(&self.drives.len()) && self.in_sync.len() <= PARTITIONS_MAX);

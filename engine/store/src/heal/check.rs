@@ -89,7 +89,7 @@ pub(super) fn header(pieces: &Pieces, at: SlotOffset) -> Option<Header> {
 /// Reads and verifies all expected fragments of the stripe at `at`. `layout`: what the index knows of it, when no header
 /// can be read; else the headers say.
 pub(super) async fn check(pieces: &mut Pieces, at: SlotOffset, layout: Option<Layout>) -> Checked {
-    pieces.load(at, 1).await;
+    pieces.load_front(at).await;
     let stated = header(pieces, at);
     let Some(stated) = stated else {
         let expected: Vec<usize> = match layout {

@@ -109,6 +109,25 @@ impl Pieces {
         }
     }
 
+    /// Makes the page at `at` of every slot available. Where a large read failed the drive is asked for this page alone: one
+    /// bad sector must not hide what lies around it.
+    pub(super) async fn load_front(&mut self, at: SlotOffset) {
+        self.load(at, 1).await;
+        for slot in 0..self.slots.len() {
+            if self.bytes(slot, at, 1).is_none() && self.volume.is_readable(slot) {
+                // What fails again stays unread, and whoever needs it sees that.
+                let _ = self.ask_again(slot, at, 1).await;
+            }
+        }
+    }
+
+    /// Whether nothing can be said of the page at `at`, which was loaded: there are slots that should have it, and none of
+    /// their drives gave it.
+    pub(super) fn is_unknown(&self, at: SlotOffset) -> bool {
+        let mut readable = (0..self.slots.len()).filter(|&slot| self.volume.is_readable(slot)).peekable();
+        readable.peek().is_some() && readable.all(|slot| self.bytes(slot, at, 1).is_none())
+    }
+
     /// Pages of a slot that were loaded; `None` when the drive did not give all of them.
     pub(super) fn bytes(&self, slot: usize, at: SlotOffset, pages: u32) -> Option<&[u8]> {
         let held = &self.slots[slot];

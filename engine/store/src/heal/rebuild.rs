@@ -19,6 +19,7 @@ use super::pieces::{PIECE_PAGES, Pieces};
 use super::standing::Standing;
 use super::{BYTES_REBUILT, SLOTS_REBUILT, STRIPES_CHECKED};
 use crate::drive::{ASIDE_SUFFIX, Drive, Op, State, is_full};
+use crate::format::fragment::{Header, fragment_pages};
 use crate::format::volume::VolumePage;
 use crate::ids::{DriveId, PAGE_BYTES, SlotOffset, VolumeId};
 use crate::node::Node;
@@ -61,16 +62,20 @@ pub(super) async fn rebuild(node: &Arc<Node>, volume: &Arc<Volume>, pace: &mut P
         return Outcome::Later;
     }
     remove_strays(node, volume, &mending).await;
+    let restored = restore_first_pages(node, volume, &mending).await;
     let wanted = slots_to_move(volume);
     let targets = choose(node, volume, &wanted);
-    if targets.is_empty() {
+    if targets.is_empty() && !restored {
         return if wanted.is_empty() { Outcome::Done } else { Outcome::NoDrive };
     }
     let mut made = Vec::with_capacity(targets.len());
     for (slot, drive) in &targets {
         match NewSlot::create(volume, *slot, drive.clone()).await {
             Ok(new) => made.push(new),
-            Err(error) => return fail(node, drive, &error),
+            Err(error) => {
+                discard(made).await;
+                return fail(node, drive, &error);
+            }
         }
     }
     let filled = fill(node, volume, &mut made, standing.end, pace).await;
@@ -82,21 +87,46 @@ pub(super) async fn rebuild(node: &Arc<Node>, volume: &Arc<Volume>, pace: &mut P
     let page = volume.moved_page(&ids);
     let mut outcome = if targets.len() == wanted.len() { Outcome::Done } else { Outcome::NoDrive };
     let mut moved = Vec::with_capacity(made.len());
-    for new in &mut made {
+    let mut made = made.into_iter();
+    for mut new in made.by_ref() {
         match new.finish(&page).await {
             Ok(()) => moved.push((new.slot, new.drive.clone())),
             Err(error) => {
                 outcome = fail(node, &new.drive, &error);
+                discard(vec![new]).await;
                 break;
             }
         }
     }
+    discard(made.collect()).await;
     // Also when a later one failed: what has its name is a slot of the volume for every start from now on.
     volume.move_slots(&mending, &page, &moved).await;
     SLOTS_REBUILT.add(moved.len() as u64);
-    telemetry::info!("{} slots of a volume were made again", moved.len(); volume = volume.id);
+    if !moved.is_empty() {
+        telemetry::info!("{} slots of a volume were made again", moved.len(); volume = volume.id);
+    }
     remove_strays(node, volume, &mending).await;
     outcome
+}
+
+/// A slot whose file lies in its place and lacks nothing but a right first page gets that again, rather than being made anew:
+/// its fragments say for themselves what they are, and may be the only ones. Whether there were any; what else they lack is
+/// repaired when the volume is gone through.
+async fn restore_first_pages(node: &Arc<Node>, volume: &Arc<Volume>, mending: &Mending) -> bool {
+    let topology = node.topology();
+    let mut restored = false;
+    for slot in (0..volume.geometry.width()).filter(|slot| volume.missing_slots() & 1 << slot != 0) {
+        if !topology.is_in(volume.drive(slot).id) {
+            continue;
+        }
+        match volume.restore_first_page(mending, slot).await {
+            Ok(done) => restored |= done,
+            Err(error) => {
+                telemetry::warn!("the first page of a slot cannot be written again: {error}"; volume = volume.id, slot = slot);
+            }
+        }
+    }
+    restored
 }
 
 /// Removes what slots that have moved left behind. What fails is tried again at the next pass.
@@ -141,12 +171,17 @@ async fn fill(
     let mut pieces = Pieces::new(volume.clone(), end);
     let mut at = SlotOffset::FIRST_STRIPE;
     while at < pieces.end() {
-        pieces.load(at, 1).await;
+        pieces.load_front(at).await;
         let read = pieces.take_bytes_read();
         if read > 0 && !pace.spend(read).await {
             return Err(Outcome::Failed);
         }
         if header(&pieces, at).is_none() {
+            if pieces.is_unknown(at) {
+                // A slot made now would have a hole where there may be a stripe, and replace one that has it.
+                telemetry::warn!("slots are not made again: others cannot be read"; volume = volume.id, at = at.0);
+                return Err(Outcome::Failed);
+            }
             at = at.advance(1);
             continue;
         }
@@ -174,8 +209,30 @@ async fn fill(
             }
         } else {
             node.heal.suspect(volume.id, at);
+            keep_what_is_there(node, &mut pieces, &stripe, made).await?;
         }
-        at = at.advance(crate::format::fragment::fragment_pages(stripe.fragment_len));
+        at = at.advance(fragment_pages(stripe.fragment_len));
+    }
+    Ok(())
+}
+
+/// Of a stripe that cannot be read slots that only move take along what they have of it, whatever that is: the old files go.
+async fn keep_what_is_there(
+    node: &Arc<Node>,
+    pieces: &mut Pieces,
+    stripe: &Header,
+    made: &mut [NewSlot],
+) -> Result<(), Outcome> {
+    let (volume, at) = (pieces.volume.clone(), stripe.slot_offset);
+    for new in made.iter_mut().filter(|new| volume.is_readable(new.slot)) {
+        let pages = fragment_pages(stripe.fragment_len);
+        if pieces.bytes(new.slot, at, pages).is_none() && pieces.ask_again(new.slot, at, pages).await.is_err() {
+            return Err(Outcome::Failed);
+        }
+        let bytes = pieces.bytes(new.slot, at, pages).ok_or(Outcome::Failed)?;
+        if let Err(error) = new.put(at, bytes).await {
+            return Err(fail(node, &new.drive, &error));
+        }
     }
     Ok(())
 }

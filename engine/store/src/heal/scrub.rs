@@ -198,7 +198,7 @@ async fn scrub(node: &Arc<Node>, volume: &Arc<Volume>, pace: &mut Pace) -> bool 
     let mut pieces = Pieces::new(volume.clone(), standing.end);
     let mut at = SlotOffset::FIRST_STRIPE;
     while at < pieces.end() {
-        pieces.load(at, 1).await;
+        pieces.load_front(at).await;
         let read = pieces.take_bytes_read();
         if read > 0 {
             SCRUBBED_BYTES.add(read);
@@ -247,7 +247,12 @@ async fn settle_suspects(node: &Arc<Node>) {
         let Ok(volume) = node.volume(id).await else { continue };
         // It may have been punched or written since, or a drive did not answer for a moment.
         let mut pieces = Pieces::new(volume.clone(), at.advance(1));
-        if check(&mut pieces, at, None).await.is_readable() {
+        let checked = check(&mut pieces, at, None).await;
+        if checked.is_readable() {
+            if !checked.to_mend().is_empty() {
+                // A rebuild has passed over it meanwhile.
+                node.heal.ask_repair(id, at);
+            }
             continue;
         }
         match volume.class {
@@ -255,8 +260,12 @@ async fn settle_suspects(node: &Arc<Node>) {
             Class::Log => drop(batches.insert((id, at))),
         }
     }
+    let places: Vec<Place> = data.iter().flat_map(|(id, places)| places.iter().map(|at| (*id, *at))).collect();
+    let places: Vec<Place> = places.into_iter().chain(batches.iter().copied()).collect();
     if let Err(error) = settle(node, data, batches).await {
         telemetry::warn!("it is not known whether stripes that cannot be read are needed: {error}");
+        // Asked again after the next round.
+        places.into_iter().for_each(|(id, at)| node.heal.suspect(id, at));
     }
 }
 

@@ -156,13 +156,16 @@ pub(super) async fn probe(volume: &Arc<Volume>, at: SlotOffset) -> Option<Stripe
     if pages == 0 {
         return None;
     }
-    if let Some(buffer) = read_pages(volume, first, at, pages).await
+    let front = read_pages(volume, first, at, pages).await;
+    // Where many pages cannot be read at once, the one that counts may still be.
+    let asked = front.as_ref().map(|_| first);
+    if let Some(buffer) = front
         && let Some(header) = header_at(volume, first, at, &buffer[..pages as usize * PAGE_BYTES])
     {
         let front = Shared::from(Window::new(buffer, 0..pages as usize * PAGE_BYTES));
         return Some(Stripe { volume: volume.clone(), header, front: Some(front) });
     }
-    for slot in (0..volume.geometry.width()).filter(|slot| *slot != first) {
+    for slot in (0..volume.geometry.width()).filter(|slot| asked != Some(*slot)) {
         if let Some(buffer) = read_pages(volume, slot, at, 1).await
             && let Some(header) = header_at(volume, slot, at, &buffer[..PAGE_BYTES])
         {
@@ -199,9 +202,11 @@ impl Ahead {
                 self.pages = None;
                 self.pages = Pages::read(volume, at).await;
             }
-            match &self.pages {
-                Some(pages) => pages.probe(volume, at),
-                None => probe(volume, at).await,
+            match self.pages.as_ref().map(|pages| (pages.probe(volume, at), pages.is_complete())) {
+                Some((Some(stripe), _)) => Some(stripe),
+                Some((None, true)) => None,
+                // A bad sector somewhere in the window is not taken for the end of the log.
+                Some((None, false)) | None => probe(volume, at).await,
             }
         } else {
             probe(volume, at).await
@@ -222,6 +227,11 @@ impl Pages {
         let slots = join_all((0..width).map(|slot| read_pages(volume, slot, from, pages))).await;
         let slots = slots.into_iter().map(|buffer| Some(Shared::from(Window::new(buffer?, 0..len)))).collect();
         Some(Pages { volume: volume.id, from, to: from.advance(pages), slots })
+    }
+
+    /// Whether every slot could be read.
+    fn is_complete(&self) -> bool {
+        self.slots.iter().all(Option::is_some)
     }
 
     fn probe(&self, volume: &Arc<Volume>, at: SlotOffset) -> Option<Stripe> {
@@ -249,6 +259,20 @@ pub(super) struct Behind {
     pub(super) durable_upto: u64,
 }
 
+impl Behind {
+    /// Takes in the headers at the fronts of these pages of a slot.
+    fn look(&mut self, volume: &Volume, slot: usize, from: SlotOffset, bytes: &[u8]) {
+        for (page, front) in (0..bytes.len()).step_by(PAGE_BYTES).enumerate() {
+            let place = from.advance(page as u32);
+            if let Some(header) = header_at(volume, slot, place, &bytes[front..]) {
+                self.durable_upto = self.durable_upto.max(header.durable_upto);
+                let found = (place, header.sequence);
+                self.nearest = Some(self.nearest.map_or(found, |nearest| nearest.min(found)));
+            }
+        }
+    }
+}
+
 /// Looks at every page of every slot in `from..to` for the begin of a fragment.
 ///
 /// Cost: what was ever written of it is read once, 1 MiB of one slot at a time.
@@ -263,16 +287,17 @@ pub(super) async fn search(volume: &Arc<Volume>, from: SlotOffset, to: SlotOffse
                 break;
             }
             let pages = SEARCH_PAGES.min(to.0 - at.0);
-            if let Some(buffer) = read_pages(volume, slot, at, pages).await {
-                let bytes = &buffer[..pages as usize * PAGE_BYTES];
-                for page in 0..pages {
-                    let place = at.advance(page);
-                    if let Some(header) = header_at(volume, slot, place, &bytes[page as usize * PAGE_BYTES..]) {
-                        behind.durable_upto = behind.durable_upto.max(header.durable_upto);
-                        let found = (place, header.sequence);
-                        behind.nearest = Some(behind.nearest.map_or(found, |nearest| nearest.min(found)));
+            match read_pages(volume, slot, at, pages).await {
+                Some(buffer) => behind.look(volume, slot, at, &buffer[..pages as usize * PAGE_BYTES]),
+                // A bad sector hides no more than itself.
+                None if volume.is_readable(slot) => {
+                    for page in (0..pages).map(|page| at.advance(page)) {
+                        if let Some(buffer) = read_pages(volume, slot, page, 1).await {
+                            behind.look(volume, slot, page, &buffer[..PAGE_BYTES]);
+                        }
                     }
                 }
+                None => {}
             }
             at = at.advance(pages);
         }

@@ -6,6 +6,7 @@
 //! placed in a volume of an earlier start any more, so once all partitions have replayed, every page there that neither an
 //! extent nor a dead range covers is nobody's.
 
+use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::rc::Rc;
 use std::time::Duration;
@@ -65,10 +66,12 @@ pub(super) async fn free_remains(store: &Rc<ShardStore>) -> Result<()> {
 async fn free_log_tails(store: &Rc<ShardStore>) -> Result<()> {
     let node = store.node();
     let volumes = node.volumes();
-    let ends = volumes.iter().flat_map(|volume| volume.page().closes.iter().chain(&volume.page().predecessor));
-    for closed in ends.filter(|closed| closed.volume.start() != node.start) {
-        let Some(volume) = volumes.iter().find(|volume| volume.id == closed.volume) else { continue };
-        let from = closed.end.0.max(SlotOffset::FIRST_STRIPE.0);
+    // Of several ends of one volume the one that the latest volume records is right; they come in order.
+    let recorded = volumes.iter().flat_map(|volume| volume.page().closes.iter().chain(&volume.page().predecessor));
+    let ends: BTreeMap<VolumeId, SlotOffset> = recorded.map(|closed| (closed.volume, closed.end)).collect();
+    for (id, end) in ends.into_iter().filter(|(id, _)| id.start() != node.start) {
+        let Some(volume) = volumes.iter().find(|volume| volume.id == id) else { continue };
+        let from = end.0.max(SlotOffset::FIRST_STRIPE.0);
         if from < volume.end().0 {
             punch_gaps(volume, vec![(from, volume.end().0)]).await?;
         }

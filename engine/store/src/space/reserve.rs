@@ -94,12 +94,18 @@ fn tables_bytes(node: &Node, total: u64) -> u64 {
     tables.min(total / TABLES_SHARE_MAX).clamp(TABLES_BYTES_MIN, TABLES_BYTES_MAX)
 }
 
-/// Looks what an earlier start holds. Called on shard 0 before the first volume is made.
+/// Looks what an earlier start holds. Called on shard 0 before the first volume is made. A drive that came last may hold
+/// nothing yet: its free room is as good.
 pub(crate) async fn look(node: &Node) {
     let mut held = volumes_wanted();
+    let slot_bytes = node.log_slot_bytes();
     for drive in node.drives().iter().filter(|drive| drive.is_usable()) {
-        let mut volumes = 0;
-        while volumes < held && rt::file::exists(volume_path(drive, volumes)).await.unwrap_or(false) {
+        let (mut volumes, mut free) = (0, drive.space().free);
+        while volumes < held {
+            if !rt::file::exists(volume_path(drive, volumes)).await.unwrap_or(false) {
+                let Some(rest) = free.checked_sub(slot_bytes) else { break };
+                free = rest;
+            }
             volumes += 1;
         }
         held = volumes;
@@ -172,9 +178,14 @@ pub(crate) async fn refill(node: &Arc<Node>) {
     for drive in node.drives().iter().filter(|drive| drive.is_usable()) {
         let mut room = hold(drive, &tables_path(drive), tables_bytes(node, drive.space().total)).await;
         let mut volumes = 0;
-        while room && volumes < held {
-            room = hold(drive, &volume_path(drive, volumes), slot_bytes).await;
-            volumes += u32::from(room);
+        // What is held counts although the tables' ballast cannot be: else nothing could be logged that makes room for it.
+        while volumes < held {
+            let path = volume_path(drive, volumes);
+            room = room && hold(drive, &path, slot_bytes).await;
+            if !room && !rt::file::exists(&path).await.unwrap_or(false) {
+                break;
+            }
+            volumes += 1;
         }
         held = held.min(volumes);
         let free = rt::file::fs_space(&drive.dir).await.map_or(u64::MAX, |space| space.free);

@@ -105,6 +105,10 @@ pub(super) async fn free_dead_volumes(store: &Rc<ShardStore>) -> Result<()> {
         }
     }
     if dead.is_empty() {
+        // Copies that came to others with the drives count from now on, before those that they replace may go.
+        if store.node().topology().tables_count() && census.is_copied(store.node()) {
+            count_on_tables(store, &census).await?;
+        }
         return Ok(());
     }
     count_on_tables(store, &census).await?;

@@ -7,7 +7,7 @@
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::{Arc, PoisonError};
 
-use rt::file::Sync;
+use rt::file::{File, OpenOptions, Sync};
 
 use super::{SlotError, Volume, VolumePage, files};
 use crate::drive::{Drive, Op};
@@ -99,6 +99,31 @@ impl Volume {
         let file = self.file(slot, &drive, Op::Write).await?;
         let (result, _) = file.write_at(buffer.window(0..PAGE_BYTES), 0, Sync::Data).await;
         self.judge(&drive, result, Op::Write)
+    }
+
+    /// Writes the first page of a slot that counts as lost for want of a right one, if there is a file of the right length in
+    /// its place that is not plainly something else. False: there is not. The slot can be read when it is true.
+    pub(crate) async fn restore_first_page(&self, mending: &Mending, slot: usize) -> Result<bool, SlotError> {
+        let drive = self.drive(slot);
+        if !drive.is_usable() {
+            return Ok(false);
+        }
+        let path = drive.volume_path(self.id, slot);
+        let Ok(file) = File::open(&path, OpenOptions::READ_WRITE_DIRECT).await else { return Ok(false) };
+        let is_long_enough = rt::file::metadata(&path).await.is_ok_and(|metadata| metadata.len == self.slot_bytes);
+        let _in_flight = drive.begin();
+        let (result, page) = file.read_at(rt::buf::alloc(PAGE_BYTES).await, PAGE_BYTES, 0).await;
+        // A page that is right but for this place: the file was put here by somebody.
+        let is_other = result.is_ok() && VolumePage::decode(&page[..PAGE_BYTES]).is_ok();
+        if !is_long_enough || is_other {
+            return Ok(false);
+        }
+        let mut buffer = page;
+        buffer[..PAGE_BYTES].copy_from_slice(&self.moved_page(&[]).encode(slot));
+        let (result, _) = file.write_at(buffer.window(0..PAGE_BYTES), 0, Sync::Data).await;
+        self.judge(&drive, result, Op::Write)?;
+        self.move_slots(mending, &self.moved_page(&[]), &[(slot, drive.clone())]).await;
+        Ok(true)
     }
 
     /// Slots lie on other drives, or in new files, from here on: those were made whole, and durable with their names. Files

@@ -10,10 +10,10 @@ use rt::sim::{DriveConfig, SimConfig, Stop, World};
 use types::{Attributes, BucketId, BucketName, Etag, ObjectKey, WriteCondition};
 
 /// Virtual time after which a step counts as hung.
-const LIMIT: Duration = Duration::from_secs(600);
+pub(crate) const LIMIT: Duration = Duration::from_secs(600);
 /// How often a test looks whether healing has come as far as it waits for.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
-const DRIVE_BYTES: u64 = 1 << 30;
+pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(20);
+pub(crate) const DRIVE_BYTES: u64 = 1 << 30;
 
 pub(crate) struct Run {
     pub(crate) world: World,
@@ -21,25 +21,32 @@ pub(crate) struct Run {
     pub(crate) dirs: Vec<PathBuf>,
     pub(crate) scrub: u64,
     pub(crate) rebuild: u64,
+    /// Flush and reclaim all the time.
+    pub(crate) hurried: bool,
+    pub(crate) log_slot_bytes: u64,
 }
 
 impl Run {
     pub(crate) fn new(seed: u64, drives: usize) -> Run {
+        Run::with_capacity(seed, drives, DRIVE_BYTES)
+    }
+
+    pub(crate) fn with_capacity(seed: u64, drives: usize, capacity_bytes: u64) -> Run {
         let mut world = World::new(seed, SimConfig { buffers_bytes_per_shard: 64 << 20, ..SimConfig::default() });
         let tables = tempfile::tempdir_in("/dev/shm").expect("a directory for the tables");
         std::fs::create_dir(tables.path().join("away")).expect("a directory for tables of absent drives");
         let dirs: Vec<PathBuf> = (0..drives).map(|n| PathBuf::from(format!("/heal-d{n}"))).collect();
         for dir in &dirs {
-            add_drive(&mut world, &tables, dir);
+            add_drive(&mut world, &tables, dir, capacity_bytes);
         }
-        Run { world, tables, dirs, scrub: 0, rebuild: 0 }
+        Run { world, tables, dirs, scrub: 0, rebuild: 0, hurried: true, log_slot_bytes: 512 << 10 }
     }
 
     pub(crate) fn config(&self) -> Config {
         Config {
-            log_slot_bytes: Some(512 << 10),
+            log_slot_bytes: Some(self.log_slot_bytes),
             data_slot_bytes: Some(4 << 20),
-            upkeep_every: Some(Duration::from_millis(20)),
+            upkeep_every: self.hurried.then_some(Duration::from_millis(20)),
             partitions: 4,
             memory_bytes: 32 << 20,
             body_cache_bytes: 1 << 20,
@@ -92,8 +99,8 @@ impl Run {
     }
 }
 
-pub(crate) fn add_drive(world: &mut World, tables: &tempfile::TempDir, dir: &PathBuf) {
-    world.add_drive(dir, DriveConfig { capacity_bytes: DRIVE_BYTES, ..DriveConfig::default() });
+pub(crate) fn add_drive(world: &mut World, tables: &tempfile::TempDir, dir: &PathBuf, capacity_bytes: u64) {
+    world.add_drive(dir, DriveConfig { capacity_bytes, ..DriveConfig::default() });
     let name = dir.file_name().expect("a drive has a name");
     std::fs::create_dir(tables.path().join(name)).expect("a directory for the tables of a drive");
 }
@@ -225,7 +232,7 @@ pub(crate) fn with_spare(seed: u64) -> Run {
     let mut run = Run::new(seed, 6);
     run.run(fill);
     let dir = PathBuf::from("/heal-d6");
-    add_drive(&mut run.world, &run.tables, &dir);
+    add_drive(&mut run.world, &run.tables, &dir, DRIVE_BYTES);
     let added = dir.clone();
     run.run(async move |store, _| add_seventh(store, added).await);
     run.dirs.push(dir);

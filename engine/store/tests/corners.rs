@@ -1,0 +1,269 @@
+//! Drives that answer badly at the wrong moment: reads that fail during a drain or a start, rotten first pages, tables of an
+//! earlier time, drives that are full to the last page.
+#![cfg(feature = "sim")]
+
+mod harness;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use hafiz_store as store;
+use hafiz_store::{CommitPut, PlacedFragment, Store};
+use rt::file::{File, OpenOptions};
+use types::{Attributes, BucketId, BucketName, DeleteCondition, Etag, WriteCondition};
+
+use harness::healing::{
+    DRIVE_BYTES, Damage, LIMIT, LOOK_EVERY, OBJECTS, Run, add_drive, add_seventh, bytes, census, check_all, damage,
+    fill, key, len_of, placed, put, read, rebuilt,
+};
+
+/// More operations than any run has.
+const NEVER: u64 = 1 << 40;
+
+/// Damages the first pages of so many slots of the volumes of two objects, a small and a large one.
+async fn damage_first_pages(store: &Store, bucket: BucketId, slots: usize) {
+    for n in [1, 4] {
+        for fragment in placed(store, bucket, n).await.iter().take(slots) {
+            damage(&PlacedFragment { offset: 0, ..fragment.clone() }, Damage::HeaderByte).await;
+        }
+    }
+}
+
+#[test]
+fn slots_whose_first_pages_have_rotted_are_not_made_anew_without_what_they_hold() {
+    // More slots than parity makes up for.
+    for (drives, slots) in [(6, 3), (3, 2)] {
+        let mut run = Run::new(1, drives);
+        run.run(fill);
+        run.run(async move |store, bucket| damage_first_pages(&store, bucket, slots).await);
+        run.run(async move |store, bucket| {
+            rebuilt().await;
+            check_all(&store, bucket, 0..OBJECTS).await;
+            let found = census().await;
+            assert!(found.is_whole(), "{drives}: {found:?}");
+        });
+        run.run(async |store, bucket| {
+            assert_eq!(store::heal_status().slots_missing, 0);
+            check_all(&store, bucket, 0..OBJECTS).await;
+        });
+    }
+}
+
+#[test]
+fn a_drain_leaves_nothing_behind_that_could_not_be_read_for_a_moment() {
+    for seed in 1..=8 {
+        let mut run = Run::new(seed, 1);
+        run.run(fill);
+        let dir = PathBuf::from("/heal-d1");
+        add_drive(&mut run.world, &run.tables, &dir, DRIVE_BYTES);
+        let added = dir.clone();
+        run.run(async move |store, _| add_seventh(store, added).await);
+        run.dirs.push(dir);
+        run.world.faults(&run.dirs[0], |faults| faults.read_error = 0.04);
+        let mut drained = false;
+        while !drained {
+            let config = run.config();
+            let draining = async move {
+                if store::open(config).await.is_err() {
+                    return false;
+                }
+                let drive = store::here().drives().first().expect("there are drives").id;
+                for _ in 0..50 {
+                    if store::drain(drive).is_err() {
+                        break;
+                    }
+                    rt::time::sleep(LOOK_EVERY).await;
+                }
+                true
+            };
+            drained = run.world.run_alone(draining, LIMIT).expect("it ends");
+            store::forget_all();
+            run.world.crash();
+        }
+        run.world.faults(&run.dirs[0], |faults| faults.read_error = 0.0);
+        run.run(async |store, bucket| check_all(&store, bucket, 0..OBJECTS).await);
+    }
+}
+
+#[test]
+fn a_start_that_cannot_read_some_of_the_log_loses_none_of_it() {
+    for seed in 1..=20 {
+        let mut run = Run::new(seed, 1);
+        (run.hurried, run.log_slot_bytes) = (false, 8 << 20);
+        // Cut off before anything is flushed.
+        run.run_and_crash(NEVER, fill);
+        run.world.faults(&run.dirs[0], |faults| faults.read_error = 0.1);
+        for _ in 0..5 {
+            let config = run.config();
+            let opened = async move { drop(store::open(config).await) };
+            run.world.run_alone(opened, LIMIT).expect("it is opened or refused");
+            store::forget_all();
+            run.world.crash();
+        }
+        run.world.faults(&run.dirs[0], |faults| faults.read_error = 0.0);
+        run.run(async |store, bucket| check_all(&store, bucket, 0..OBJECTS).await);
+    }
+}
+
+/// Puts until the drives are full; how many objects there are.
+async fn fill_up(store: &Store, bucket: BucketId) -> u64 {
+    for n in 0.. {
+        let content = bytes(n, len_of(n));
+        let mut put = store.put(Some(content.len() as u64));
+        let written = put.write(&content).await;
+        let body = match written {
+            Ok(()) => put.finish().await,
+            Err(error) => Err(error),
+        };
+        let (attributes, condition) = (Attributes::new(), WriteCondition::default());
+        let committed = match body {
+            Ok(body) => {
+                let commit =
+                    CommitPut { bucket, key: key(n), body, etag: Etag::from_md5([0; 16]), attributes, condition };
+                store.commit_put(commit).await.map(drop)
+            }
+            Err(error) => Err(error),
+        };
+        if committed.is_err() {
+            return n;
+        }
+    }
+    unreachable!("drives are finite")
+}
+
+async fn delete_all(store: &Store, bucket: BucketId, numbers: std::ops::Range<u64>) {
+    for n in numbers {
+        let mut attempts = 0;
+        while let Err(error) = store.delete(bucket, &key(n), DeleteCondition::default()).await {
+            attempts += 1;
+            assert!(attempts < 1000, "object {n} cannot be deleted: {error}");
+            rt::time::sleep(LOOK_EVERY).await;
+        }
+    }
+}
+
+/// Takes the room of a drive that is free by a file that is none of the store's.
+async fn take_all_room(dir: &std::path::Path) {
+    let taken = File::open(dir.join("volumes").join("taken"), OpenOptions::CREATE_NEW_DIRECT).await.expect("made");
+    let mut at = 0;
+    while taken.allocate(at, 64 << 10).await.is_ok() {
+        at += 64 << 10;
+    }
+    taken.sync_all().await.expect("durable");
+    rt::file::sync_dir(dir.join("volumes")).await.expect("durable");
+}
+
+/// Drives with room for some 60 MiB of bodies.
+const SMALL_DRIVE_BYTES: u64 = 64 << 20;
+
+#[test]
+fn full_drives_take_deletes_although_the_room_of_the_tables_is_gone() {
+    let mut run = Run::with_capacity(1, 3, SMALL_DRIVE_BYTES);
+    let dirs = run.dirs.clone();
+    run.run(async move |store, bucket| {
+        let count = fill_up(&store, bucket).await;
+        // Tables have taken theirs, and all that was free beside it.
+        for dir in &dirs {
+            let tables = dir.join("ballast.tables");
+            if rt::file::exists(&tables).await.expect("the drive answers") {
+                rt::file::unlink(&tables).await.expect("it was there");
+            }
+            take_all_room(dir).await;
+        }
+        rt::time::sleep(Duration::from_secs(1)).await;
+        delete_all(&store, bucket, 0..count).await;
+        rt::time::sleep(Duration::from_secs(5)).await;
+        put(&store, bucket, 3).await;
+    });
+}
+
+#[test]
+fn full_drives_start_although_one_that_came_last_holds_nothing_in_reserve() {
+    let mut run = Run::with_capacity(1, 3, SMALL_DRIVE_BYTES);
+    let count = run.run(async |store, bucket| fill_up(&store, bucket).await);
+    let dir = PathBuf::from("/heal-d3");
+    add_drive(&mut run.world, &run.tables, &dir, SMALL_DRIVE_BYTES);
+    let added = dir.clone();
+    run.run_and_crash(NEVER, async move |store, _| add_seventh(store, added).await);
+    let full = run.dirs.clone();
+    run.dirs.push(dir.clone());
+    run.run_and_crash(NEVER, async move |_, _| {
+        rt::time::sleep(Duration::from_secs(1)).await;
+        for dir in &full {
+            take_all_room(dir).await;
+            assert!(rt::file::exists(dir.join("ballast.0")).await.expect("the drive answers"));
+        }
+        // What the reclaimer has put there since then had not come yet.
+        for entry in rt::file::read_dir(&dir).await.expect("the drive answers") {
+            if entry.name.starts_with("ballast.") {
+                rt::file::unlink(dir.join(&entry.name)).await.expect("it was there");
+            }
+        }
+        rt::file::sync_dir(&dir).await.expect("durable");
+    });
+    run.run(async move |store, bucket| delete_all(&store, bucket, 0..count).await);
+}
+
+#[test]
+fn tables_of_an_earlier_time_are_not_taken_for_a_copy() {
+    let mut run = Run::new(1, 6);
+    run.run(fill);
+    let tables = |drive: usize, partition: usize| format!("heal-d{drive}/{partition}");
+    let root = run.tables.path().to_owned();
+    let holders = |partition: usize| -> Vec<usize> {
+        (0..6).filter(|&drive| root.join(tables(drive, partition)).join("current").exists()).collect()
+    };
+    let old = tempfile::tempdir_in("/dev/shm").expect("a directory for old tables");
+    for partition in 0..4 {
+        let from = root.join(tables(holders(partition)[0], partition));
+        copy_dir(&from, &old.path().join(partition.to_string()));
+    }
+    // The log that the old tables lack goes.
+    run.run(async |store, bucket| {
+        delete_all(&store, bucket, 0..OBJECTS / 2).await;
+        rt::time::sleep(Duration::from_secs(2)).await;
+    });
+    run.run(async |_, _| rt::time::sleep(Duration::from_secs(2)).await);
+    let lost = holders(1);
+    assert_eq!(lost.len(), 3);
+    for partition in 0..4 {
+        for drive in (0..6).filter(|drive| !holders(partition).contains(drive)) {
+            copy_dir(&old.path().join(partition.to_string()), &root.join(tables(drive, partition)));
+        }
+    }
+    let first = run.dirs[lost[0]].clone();
+    run.run_and_crash(NEVER, async move |store, _| {
+        let drives = store.drives();
+        let drive = drives.iter().find(|drive| drive.dir == first).expect("it is there");
+        store.take_out_drive(drive.id).await.expect("the others are enough");
+    });
+    run.remove(lost[1]);
+    run.remove(lost[2]);
+    let config = run.config();
+    let opened = async move {
+        if store::open(config).await.is_err() {
+            return;
+        }
+        let store = store::here();
+        let bucket = store.bucket(&BucketName::parse("bucket").expect("valid")).expect("it was not deleted").id;
+        check_all(&store, bucket, OBJECTS / 2..OBJECTS).await;
+        for n in 0..OBJECTS / 2 {
+            assert!(read(&store, bucket, n).await.is_err(), "object {n} was deleted");
+        }
+    };
+    run.world.run_alone(opened, LIMIT).expect("it is opened or refused");
+    store::forget_all();
+}
+
+fn copy_dir(from: &std::path::Path, to: &std::path::Path) {
+    std::fs::create_dir_all(to).expect("a directory is made");
+    for entry in std::fs::read_dir(from).expect("it can be listed") {
+        let entry = entry.expect("it can be listed");
+        let to = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy_dir(&entry.path(), &to);
+        } else {
+            std::fs::copy(entry.path(), to).expect("it is copied");
+        }
+    }
+}
