@@ -116,7 +116,7 @@ impl Pieces {
         for slot in 0..self.slots.len() {
             if self.bytes(slot, at, 1).is_none() && self.volume.is_readable(slot) {
                 // What fails again stays unread, and whoever needs it sees that.
-                let _ = self.ask_again(slot, at, 1).await;
+                self.ask_again(slot, at, 1).await.ok();
             }
         }
     }
