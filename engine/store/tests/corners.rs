@@ -178,33 +178,6 @@ fn full_drives_take_deletes_although_the_room_of_the_tables_is_gone() {
 }
 
 #[test]
-fn full_drives_start_although_one_that_came_last_holds_nothing_in_reserve() {
-    let mut run = Run::with_capacity(1, 3, SMALL_DRIVE_BYTES);
-    let count = run.run(async |store, bucket| fill_up(&store, bucket).await);
-    let dir = PathBuf::from("/heal-d3");
-    add_drive(&mut run.world, &run.tables, &dir, SMALL_DRIVE_BYTES);
-    let added = dir.clone();
-    run.run_and_crash(NEVER, async move |store, _| add_seventh(store, added).await);
-    let full = run.dirs.clone();
-    run.dirs.push(dir.clone());
-    run.run_and_crash(NEVER, async move |_, _| {
-        rt::time::sleep(Duration::from_secs(1)).await;
-        for dir in &full {
-            take_all_room(dir).await;
-            assert!(rt::file::exists(dir.join("ballast.0")).await.expect("the drive answers"));
-        }
-        // What the reclaimer has put there since then had not come yet.
-        for entry in rt::file::read_dir(&dir).await.expect("the drive answers") {
-            if entry.name.starts_with("ballast.") {
-                rt::file::unlink(dir.join(&entry.name)).await.expect("it was there");
-            }
-        }
-        rt::file::sync_dir(&dir).await.expect("durable");
-    });
-    run.run(async move |store, bucket| delete_all(&store, bucket, 0..count).await);
-}
-
-#[test]
 fn tables_of_an_earlier_time_are_not_taken_for_a_copy() {
     let mut run = Run::new(1, 6);
     run.run(fill);
