@@ -5,6 +5,7 @@
 
 /// What is done wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(not(feature = "sim"), expect(unreachable_pub, reason = "named outside in simulations only"))]
 pub enum Bug {
     /// Log fragments are written without being made durable.
     LogNotSynced,
@@ -22,8 +23,6 @@ pub enum Bug {
     AcknowledgedBeforeDurable,
     /// What a commit replaces is looked up among durable entries only.
     ConditionsIgnorePending,
-    /// Commits of one key are decided side by side.
-    LocksNotHeld,
     /// A commit lets go of the new body instead of the old one.
     ReleasesNewBody,
     /// Data volumes are not flushed.
@@ -96,7 +95,6 @@ impl Bug {
         Bug::VisibleBeforeDurable,
         Bug::AcknowledgedBeforeDurable,
         Bug::ConditionsIgnorePending,
-        Bug::LocksNotHeld,
         Bug::ReleasesNewBody,
         Bug::DataFlushSkipped,
         Bug::FlushCoversLaterWrites,

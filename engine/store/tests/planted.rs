@@ -51,7 +51,7 @@ fn scenarios(bug: Bug) -> &'static [Scenario] {
         Bug::BodyChecksumSkipped | Bug::BlockChecksumSkipped => &[WRONG_BYTES],
         Bug::ReleasesNewBody | Bug::PunchTooLong | Bug::ReadersNotAwaited | Bug::CompactionBlind => &[RECLAIMED],
         Bug::RecoveryCountsTwice | Bug::CheckpointTooFar | Bug::CountersNotFlushed => &[RECLAIMED],
-        Bug::TombstonesNotFlushed | Bug::LogFreedUncovered | Bug::LocksNotHeld => &[RECLAIMED],
+        Bug::TombstonesNotFlushed | Bug::LogFreedUncovered => &[RECLAIMED],
         Bug::CopiesSkipped => &[GOES_MEANWHILE],
         Bug::RebuildStopsEarly | Bug::RebuildSkipsParity | Bug::HealDoneEarly => &[LOST_DRIVE],
         Bug::RepairFromBad | Bug::RepairNotWritten => &[FLIPPED_BITS],
@@ -63,8 +63,7 @@ fn scenarios(bug: Bug) -> &'static [Scenario] {
 fn first_seed(bug: Bug) -> u64 {
     match bug {
         Bug::FlushCoversLaterWrites => 21,
-        Bug::LocksNotHeld => 14,
-        Bug::LogFreedUncovered => 6,
+        Bug::LogFreedUncovered => 165,
         Bug::FailedStaysDecided => 16,
         Bug::LogAcknowledgedEarly => 8,
         Bug::RecoveryTrustsTail => 16,

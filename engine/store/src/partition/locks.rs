@@ -8,7 +8,6 @@ use rt::sync::{Permit, Semaphore};
 
 use crate::error::{Error, Result};
 use crate::index::Bytes;
-use crate::planted::{self, Bug};
 
 /// Who comes later while so many wait for one key is told `Busy`.
 pub(crate) const KEY_WAITERS_MAX: usize = 256;
@@ -30,8 +29,7 @@ pub(crate) struct KeyLock {
 impl KeyLocks {
     pub(super) async fn lock(&self, key: &[u8]) -> Result<KeyLock> {
         let key = Bytes::new(key);
-        let holders = if planted::is(Bug::LocksNotHeld) { KEY_WAITERS_MAX } else { 1 };
-        let semaphore = self.held.borrow_mut().entry(key.clone()).or_insert_with(|| Semaphore::new(holders)).clone();
+        let semaphore = self.held.borrow_mut().entry(key.clone()).or_insert_with(|| Semaphore::new(1)).clone();
         // Made before waiting, so that a dropped waiter cleans up as well.
         let mut lock = KeyLock { permit: None, semaphore, key, held: self.held.clone() };
         if lock.semaphore.waiting() >= KEY_WAITERS_MAX {
