@@ -11,23 +11,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hafiz_store as store;
-use harness::run::{LIMIT, Run};
+use harness::run::{LIMIT, Run, for_each_seed};
 use rt::sim::{Fault, Faults, Stop};
 
 const EIO: i32 = 5;
 const ENOSPC: i32 = 28;
 const EMFILE: i32 = 24;
-
-fn for_each_seed(default_count: u64, run: impl Fn(u64)) {
-    let number = |name: &str, default: u64| match std::env::var(name) {
-        Ok(value) => value.parse().unwrap_or_else(|_| panic!("{name} is a number")),
-        Err(_) => default,
-    };
-    let first = number("HAFIZ_SIM_FIRST", 1);
-    for seed in first..first + number("HAFIZ_SIM_SEEDS", default_count) {
-        run(seed);
-    }
-}
 
 /// A fault that a drive has for a while.
 type Change = fn(&mut Faults);

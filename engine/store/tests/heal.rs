@@ -11,8 +11,8 @@ use hafiz_store::PlacedFragment;
 use types::DeleteCondition;
 
 use harness::healing::{
-    DRIVE_BYTES, Damage, OBJECTS, Run, add_drive, census, check_all, damage, fill, key, placed, rebuilt, scrubbed,
-    until, with_spare,
+    DRIVE_BYTES, Damage, OBJECTS, Run, add_drive, census, check_all, check_rebuilt, damage, fill, key, placed, rebuilt,
+    scrubbed, until, with_spare,
 };
 use harness::heals;
 
@@ -46,11 +46,7 @@ fn a_slot_file_that_is_gone_is_made_again_on_its_drive() {
         rt::file::sync_dir(path.parent().expect("it lies in a directory")).await.expect("durable");
     });
     run.run(async |store, bucket| {
-        rebuilt().await;
-        let found = census().await;
-        assert!(found.is_whole(), "{found:?}");
-        check_all(&store, bucket, 0..OBJECTS).await;
-        store::audit().await.expect("nothing is counted wrong");
+        check_rebuilt(&store, bucket).await;
     });
     let found = run.run(async |_, _| census().await);
     assert!(found.is_whole(), "after a restart: {found:?}");

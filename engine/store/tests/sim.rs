@@ -13,20 +13,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use harness::crashes;
-use harness::run::Run;
+use harness::run::{Run, for_each_seed};
 
 const SEEDS: u64 = 100;
-
-fn for_each_seed(default_count: u64, run: impl Fn(u64)) {
-    let number = |name: &str, default: u64| match std::env::var(name) {
-        Ok(value) => value.parse().unwrap_or_else(|_| panic!("{name} is a number")),
-        Err(_) => default,
-    };
-    let first = number("HAFIZ_SIM_FIRST", 1);
-    for seed in first..first + number("HAFIZ_SIM_SEEDS", default_count) {
-        run(seed);
-    }
-}
 
 #[test]
 fn nothing_acknowledged_is_lost_by_crashes_and_restarts_with_other_drives() {

@@ -72,6 +72,11 @@ impl Header {
         used(self.geometry, self.fragment_len, self.stripe_len, self.index)
     }
 
+    /// Fragments that are enough to give back the bytes of this stripe.
+    pub(crate) fn needed(&self) -> usize {
+        self.stripe_len.div_ceil(self.fragment_len) as usize
+    }
+
     /// Bytes that fragment `index` of this stripe uses of its F.
     pub(crate) fn used_by(&self, index: u8) -> u32 {
         used(self.geometry, self.fragment_len, self.stripe_len, index)

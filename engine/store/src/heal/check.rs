@@ -4,7 +4,7 @@ use super::pieces::Pieces;
 use crate::format::fragment::{FRAGMENT_LEN_MAX, Header, fragment_pages, used_pages};
 use crate::ids::{PAGE_BYTES, SlotOffset};
 use crate::planted::{self, Bug};
-use crate::stripe::{Layout, kind_of};
+use crate::stripe::{Layout, header_at};
 use crate::volume::{SlotError, Volume};
 
 // The first page of a fragment holds all of its header.
@@ -44,7 +44,7 @@ impl Checked {
 
     /// Whether its bytes can be had.
     pub(super) fn is_readable(&self) -> bool {
-        self.header.is_some_and(|header| self.count(Found::Good) >= needed(&header))
+        self.header.is_some_and(|header| self.count(Found::Good) >= header.needed())
     }
 
     /// Fragments that should be written again where they lie.
@@ -54,30 +54,13 @@ impl Checked {
     }
 }
 
-/// Fragments that are enough to give back the bytes of a stripe.
-fn needed(header: &Header) -> usize {
-    header.stripe_len.div_ceil(header.fragment_len) as usize
-}
-
-/// The header at the front of `bytes`, if it belongs exactly there.
-fn header_at(volume: &Volume, slot: usize, at: SlotOffset, bytes: &[u8]) -> Option<Header> {
-    let (header, _) = Header::decode(bytes, volume.secret()).ok()?;
-    let here = header.kind == kind_of(volume.class)
-        && header.volume == volume.id
-        && header.slot_offset == at
-        && header.geometry == volume.geometry
-        && volume.slot_of(at, usize::from(header.index)) == slot;
-    let fits = at.0.checked_add(fragment_pages(header.fragment_len)).is_some_and(|end| end <= volume.end().0);
-    (here && fits).then_some(header)
-}
-
 /// What the headers at `at` state: as most of them say, should they ever contradict each other. Their page was loaded.
 pub(super) fn header(pieces: &Pieces, at: SlotOffset) -> Option<Header> {
     let volume = &pieces.volume;
     let mut stated: Vec<(Header, usize)> = Vec::new();
     for slot in 0..volume.geometry.width() {
         let bytes = pieces.bytes(slot, at, 1);
-        let Some(found) = bytes.and_then(|bytes| header_at(volume, slot, at, bytes)) else { continue };
+        let Some(found) = bytes.and_then(|bytes| header_at(volume.page(), slot, at, bytes)) else { continue };
         match stated.iter_mut().find(|(header, _)| Header { index: header.index, ..found } == *header) {
             Some((_, count)) => *count += 1,
             None => stated.push((found, 1)),
@@ -186,7 +169,7 @@ pub(super) fn compute(pieces: &Pieces, checked: &Checked, wanted: &[usize]) -> O
         }
     }
     present.extend(padded.iter().map(|(index, payload)| (*index, &payload[..])));
-    let unwritten = needed(&stripe)..usize::from(stripe.geometry.data);
+    let unwritten = stripe.needed()..usize::from(stripe.geometry.data);
     present.extend(unwritten.map(|index| (index as u8, &[][..])));
     let mut outputs: Vec<(usize, Vec<u8>)> =
         wanted.iter().map(|&index| (index, vec![0; pages as usize * PAGE_BYTES])).collect();

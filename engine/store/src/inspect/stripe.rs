@@ -11,7 +11,7 @@ use super::{Failure, read_page};
 use crate::format::fragment::{Header, fragment_pages, used_pages};
 use crate::format::volume::VolumePage;
 use crate::ids::{DriveId, Geometry, PAGE_BYTES, SlotOffset, VolumeId};
-use crate::stripe::{Layout, kind_of};
+use crate::stripe::{Layout, header_at};
 use crate::volume::rotate;
 
 /// Pages of one slot that are read at a time while stripes are looked for.
@@ -126,22 +126,10 @@ impl Files {
         Some(bytes)
     }
 
-    /// The header at the front of `bytes`, if it belongs exactly there.
-    fn header_in(&self, bytes: &[u8], slot: usize, at: SlotOffset) -> Option<Header> {
-        let (header, _) = Header::decode(bytes, self.page.secret).ok()?;
-        let here = header.kind == kind_of(self.page.class)
-            && header.volume == self.page.volume
-            && header.geometry == self.page.geometry
-            && header.slot_offset == at
-            && self.slot_of(at, usize::from(header.index)) == slot
-            && at.0.checked_add(fragment_pages(header.fragment_len)).is_some_and(|end| end <= self.end().0);
-        here.then_some(header)
-    }
-
     /// Reads and verifies every fragment of the stripe at `at`.
     pub(super) fn stripe(&self, at: SlotOffset) -> Stripe {
         let width = self.page.geometry.width();
-        let header = (0..width).find_map(|slot| self.header_in(&self.read(slot, at, 1)?, slot, at));
+        let header = (0..width).find_map(|slot| header_at(&self.page, slot, at, &self.read(slot, at, 1)?));
         let layout = header.and_then(|header| Layout::stated(header.geometry, header.fragment_len, header.stripe_len));
         let (Some(header), Some(layout)) = (header, layout) else {
             return Stripe { at, header: None, fragments: Vec::new() };
@@ -157,7 +145,7 @@ impl Files {
             return Fragment { index, slot, state: FragmentState::Unavailable, payload: Vec::new() };
         };
         let missing = Fragment { index, slot, state: FragmentState::Missing, payload: Vec::new() };
-        let Some(header) = self.header_in(&bytes, slot, at) else { return missing };
+        let Some(header) = header_at(&self.page, slot, at, &bytes) else { return missing };
         if (Header { index: stripe.index, ..header }) != *stripe || usize::from(header.index) != index {
             return missing;
         }
@@ -217,7 +205,7 @@ impl Stripe {
     pub(super) fn linear(&self) -> Option<Vec<u8>> {
         let header = self.header?;
         let (data, len) = (usize::from(header.geometry.data), header.fragment_len as usize);
-        let used = (header.stripe_len as usize).div_ceil(len);
+        let used = header.needed();
         let padded: Vec<(u8, Vec<u8>)> = self
             .fragments
             .iter()
@@ -269,7 +257,7 @@ impl<'a> Walk<'a> {
             }
             let begin = (at.0 - from.0) as usize * PAGE_BYTES;
             let Some(bytes) = window.get(begin..) else { continue };
-            if let Some(header) = self.files.header_in(bytes, slot, at) {
+            if let Some(header) = header_at(&self.files.page, slot, at, bytes) {
                 return Some(fragment_pages(header.fragment_len));
             }
         }

@@ -9,10 +9,10 @@ use rt::sync::join_all;
 use super::classify::Found;
 use crate::error::{Error, Result};
 use crate::format::batch::{self, BATCH_HEADER_LEN, BatchHeader, Entry, Place, SmallBody};
-use crate::format::fragment::{Header, Kind, fragment_pages, used_pages};
+use crate::format::fragment::{Header, fragment_pages, used_pages};
 use crate::ids::{PAGE_BYTES, SlotOffset, VolumeId};
 use crate::log::BATCHES_IN_FLIGHT_MAX;
-use crate::stripe::{self, Layout, ReadError};
+use crate::stripe::{self, Layout, ReadError, header_at};
 use crate::volume::Volume;
 
 /// Pages read where a stripe should begin: most batches of an idle or middling shard have all entries there.
@@ -117,11 +117,6 @@ impl Stripe {
         Ok(bytes)
     }
 
-    /// Fragments that are enough to give back the bytes.
-    pub(super) fn needed(&self) -> usize {
-        self.header.stripe_len.div_ceil(self.header.fragment_len) as usize
-    }
-
     /// Reads every fragment that the stripe should have and verifies all of it. One fragment is held at a time.
     pub(super) async fn verify(&self) -> Result<Vec<Found>> {
         let mut found = Vec::with_capacity(self.header.geometry.width());
@@ -160,14 +155,14 @@ pub(super) async fn probe(volume: &Arc<Volume>, at: SlotOffset) -> Option<Stripe
     // Where many pages cannot be read at once, the one that counts may still be.
     let asked = front.as_ref().map(|_| first);
     if let Some(buffer) = front
-        && let Some(header) = header_at(volume, first, at, &buffer[..pages as usize * PAGE_BYTES])
+        && let Some(header) = header_at(volume.page(), first, at, &buffer[..pages as usize * PAGE_BYTES])
     {
         let front = Shared::from(Window::new(buffer, 0..pages as usize * PAGE_BYTES));
         return Some(Stripe { volume: volume.clone(), header, front: Some(front) });
     }
     for slot in (0..volume.geometry.width()).filter(|slot| asked != Some(*slot)) {
         if let Some(buffer) = read_pages(volume, slot, at, 1).await
-            && let Some(header) = header_at(volume, slot, at, &buffer[..PAGE_BYTES])
+            && let Some(header) = header_at(volume.page(), slot, at, &buffer[..PAGE_BYTES])
         {
             return Some(Stripe { volume: volume.clone(), header, front: None });
         }
@@ -239,7 +234,7 @@ impl Pages {
         let first = volume.slot_of(at, 0);
         let header = |slot: usize| {
             let bytes = self.slots[slot].as_ref()?;
-            Some((header_at(volume, slot, at, &bytes[from..])?, bytes))
+            Some((header_at(volume.page(), slot, at, &bytes[from..])?, bytes))
         };
         if let Some((header, bytes)) = header(first) {
             return Some(Stripe { volume: volume.clone(), header, front: Some(bytes.slice(from..bytes.len())) });
@@ -264,7 +259,7 @@ impl Behind {
     fn look(&mut self, volume: &Volume, slot: usize, from: SlotOffset, bytes: &[u8]) {
         for (page, front) in (0..bytes.len()).step_by(PAGE_BYTES).enumerate() {
             let place = from.advance(page as u32);
-            if let Some(header) = header_at(volume, slot, place, &bytes[front..]) {
+            if let Some(header) = header_at(volume.page(), slot, place, &bytes[front..]) {
                 self.durable_upto = self.durable_upto.max(header.durable_upto);
                 let found = (place, header.sequence);
                 self.nearest = Some(self.nearest.map_or(found, |nearest| nearest.min(found)));
@@ -303,18 +298,6 @@ pub(super) async fn search(volume: &Arc<Volume>, from: SlotOffset, to: SlotOffse
         }
     }
     behind
-}
-
-/// The header at the front of `bytes`, if it belongs exactly there.
-fn header_at(volume: &Volume, slot: usize, at: SlotOffset, bytes: &[u8]) -> Option<Header> {
-    let (header, _) = Header::decode(bytes, volume.secret()).ok()?;
-    let here = header.kind == Kind::Log
-        && header.volume == volume.id
-        && header.slot_offset == at
-        && header.geometry == volume.geometry
-        && volume.slot_of(at, usize::from(header.index)) == slot;
-    let fits = at.0.checked_add(fragment_pages(header.fragment_len)).is_some_and(|end| end <= volume.end().0);
-    (here && fits).then_some(header)
 }
 
 /// Reads pages of a slot; `None` when its drive is absent, out or does not answer, or when the file is not there: a volume

@@ -215,7 +215,7 @@ impl Reader {
             let found = stripe.verify().await?;
             let place = (parts.iter().position(|part| part.volume.id == stripe.volume.id), stripe.at());
             let place = (place.0.expect("a held stripe lies in a volume of its stream"), place.1);
-            let verdict = match classify(&found, stripe.needed(), false) {
+            let verdict = match classify(&found, stripe.header.needed(), false) {
                 Verdict::Recommit if planted::is(Bug::RecoveryTrustsTail) => Verdict::Keep,
                 verdict => verdict,
             };

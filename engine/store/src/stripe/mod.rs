@@ -6,6 +6,7 @@
 
 mod build;
 mod gather;
+mod header;
 mod layout;
 mod read;
 mod write;
@@ -15,7 +16,8 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use build::{Fill, Fragment, Stamp, build, kind_of, payloads};
+pub(crate) use build::{Fill, Fragment, Stamp, build, payloads};
+pub(crate) use header::header_at;
 pub(crate) use layout::{Layout, STRIPE_LEN_MAX};
 pub use read::ReadError;
 pub(crate) use read::{read, read_body, read_body_repaired};

@@ -188,6 +188,15 @@ pub(crate) async fn rebuilt() {
     until("rebuild", || store::heal_status().slots_missing == 0).await;
 }
 
+/// Waits until every slot is there; then all that was put is, all of its fragments, and what is counted.
+pub(crate) async fn check_rebuilt(store: &Store, bucket: BucketId) {
+    rebuilt().await;
+    let found = census().await;
+    assert!(found.is_whole(), "{found:?}");
+    check_all(store, bucket, 0..OBJECTS).await;
+    store::audit().await.expect("nothing is counted wrong");
+}
+
 pub(crate) async fn scrubbed() {
     let rounds = store::heal_status().rounds;
     // The round under way may have passed what was planted.

@@ -293,3 +293,15 @@ impl Progress {
         self.done.get(what).copied().unwrap_or_default()
     }
 }
+
+/// Runs the seeds that `HAFIZ_SIM_FIRST` and `HAFIZ_SIM_SEEDS` ask for; else so many, from 1 on.
+pub(crate) fn for_each_seed(default_count: u64, run: impl Fn(u64)) {
+    let number = |name: &str, default: u64| match std::env::var(name) {
+        Ok(value) => value.parse().unwrap_or_else(|_| panic!("{name} is a number")),
+        Err(_) => default,
+    };
+    let first = number("HAFIZ_SIM_FIRST", 1);
+    for seed in first..first + number("HAFIZ_SIM_SEEDS", default_count) {
+        run(seed);
+    }
+}
