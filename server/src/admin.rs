@@ -225,7 +225,7 @@ fn progress(line: &str) {
 
 /// The id of the drive that is meant.
 fn which(client: &Client, wanted: &str) -> Result<String, String> {
-    if wanted.len() == show::ID_LEN {
+    if is_whole_id(wanted) {
         return Ok(wanted.to_owned());
     }
     let reply = client.get("drives")?;
@@ -240,6 +240,11 @@ fn which(client: &Client, wanted: &str) -> Result<String, String> {
         (None, _) => Err(format!("there is no drive {wanted}; hafiz drive list shows them")),
         (Some(_), Some(_)) => Err(format!("more than one drive begins with {wanted}")),
     }
+}
+
+/// A directory's name may be as long as an id.
+fn is_whole_id(wanted: &str) -> bool {
+    wanted.len() == show::ID_LEN && !wanted.starts_with('/')
 }
 
 #[cfg(test)]
@@ -264,6 +269,13 @@ mod tests {
         let question = parsed("drive --endpoint=http://h:1 list --dir /mnt/d0 --json").unwrap();
         assert_eq!((question.endpoint.as_str(), question.json), ("http://h:1", true));
         assert_eq!(question.flags["dirs"].words, ["/mnt/d0"]);
+    }
+
+    #[test]
+    fn a_directory_is_no_id_however_long_its_name() {
+        assert!(is_whole_id("0123456789abcdef0123456789abcdef") && !is_whole_id("0123456789abcdef"));
+        let dir = "/srv/objects/nvme/by-slot/drive5";
+        assert!(dir.len() == show::ID_LEN && !is_whole_id(dir));
     }
 
     #[test]
