@@ -58,6 +58,9 @@ class Deployment:
         self.starts = 0
         self.log = self.place / "server.log"
         self.start_seconds = 0.3
+        self.buffers = "48MiB"
+        # Called in the child before it becomes the server.
+        self.before_exec = None
 
     def describe(self):
         return (
@@ -73,12 +76,17 @@ class Deployment:
         self.log = self.place / f"server-{self.starts}.log"
         command = [self.binary, "server", *self.dirs, "--address", "127.0.0.1:0", "--partitions", self.partitions]
         command += ["--log-slot", f"{self.log_slot}MiB", "--data-slot", f"{self.data_slot}MiB", "--shards", self.shards]
-        command += ["--memory", "64MiB", "--buffers", "48MiB", "--metrics-open", "--log-level", self.log_level]
+        command += ["--memory", "64MiB", "--buffers", self.buffers, "--metrics-open", "--log-level", self.log_level]
         command += ["--accept-missing"] if accept_missing else []
         environment = hafiz.environment(HAFIZ_ROOT_USER=hafiz.USER, HAFIZ_ROOT_PASSWORD=hafiz.PASSWORD)
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(
-                [str(word) for word in command], stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment
+                [str(word) for word in command],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=environment,
+                preexec_fn=self.before_exec,
             )
         self.port = None
 

@@ -85,7 +85,8 @@ class Model:
         self.acknowledged = 0
         self.statuses = {}
 
-    def apply(self, lines):
+    def apply(self, lines, over=None):
+        """Adds what was tried until the server died, at `over`: now, if it is not given."""
         attempts = {}
         for line in lines:
             if "try" in line:
@@ -99,7 +100,7 @@ class Model:
                     attempt.upload = line["upload"]
             elif "bad" in line:
                 self.problems.append(line["bad"])
-        over = time.monotonic_ns()
+        over = over or time.monotonic_ns()
         for attempt in attempts.values():
             # The server is dead: what took no effect until now never will.
             attempt.end = min(attempt.end, over)

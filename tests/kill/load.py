@@ -294,7 +294,8 @@ class Writer:
             return
         start, end, number, answer = fetched
         self.journal.write(read=key, t=start, t1=end, id=number)
-        value = values.single(key, self.next_id(), self.rng.choice([20, 3000, 33_000]))
+        # Room for the whole name of the attempt: two of them must not have one ETag.
+        value = values.single(key, self.next_id(), self.rng.choice([60, 3000, 33_000]))
         condition = {"if-match": answer.headers["etag"]} if number else {"if-none-match": "*"}
         headers = {"x-amz-meta-id": value["id"], **condition}
         body = values.body(value)
@@ -365,8 +366,9 @@ def start(port, model, folder, seed, killed, tag, seconds):
                 thread.start()
             for thread in threads:
                 thread.join()
-            os._exit(0)
         except BaseException as error:
             Journal(f"{folder}/process-{process}.jsonl").write(bad=f"a writer process failed: {error!r}")
-            os._exit(1)
+        finally:
+            # Whatever happens, this process must not go on as if it were the one that forked it.
+            os._exit(0)
     return pids

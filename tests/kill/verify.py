@@ -79,14 +79,15 @@ def check_keys(port, model, names):
             if pid:
                 pids.append(pid)
                 continue
+            # Nothing may leave this block: this process would go on as if it were the one that forked it.
             try:
                 client = wire.Client(port, timeout=ANSWER_SECONDS_MAX)
                 checked = [(name, *check_key(client, model, name)) for name in names[n::READERS]]
                 Path(folder, str(n)).write_text(json.dumps(checked))
-                os._exit(0)
             except BaseException as error:
                 Path(folder, str(n)).write_text(json.dumps([["?", None, [f"a reader failed: {error!r}"]]]))
-                os._exit(1)
+            finally:
+                os._exit(0)
         for pid in pids:
             os.waitpid(pid, 0)
         rows = [row for n in range(READERS) for row in json.loads(Path(folder, str(n)).read_text())]
