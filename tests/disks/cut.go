@@ -51,6 +51,10 @@ type fate struct {
 func (r *replay) cut(at int64, rng *rand.Rand, how loss, sector int64, lies bool) (*layer, fate) {
 	end := sort.Search(len(r.events), func(i int) bool { return r.events[i].at > at })
 	if lies {
+		if how == lossAny {
+			// Of so many writes in any other order nothing would be left that can be mounted.
+			how = lossOrder
+		}
 		return r.lose(over(r.origin), r.events[:end], rng, how, sector)
 	}
 	if at < r.until {

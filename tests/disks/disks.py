@@ -39,7 +39,11 @@ def prepare():
         raise SystemExit(f"no mount namespace: {os.strerror(ctypes.get_errno())}")
     subprocess.run(["mount", "--make-rprivate", "/"], check=True)
     # Its default would end this process without a word, and skip what cleans up.
-    signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(SystemExit(1)))
+    signal.signal(signal.SIGTERM, interrupt)
+
+
+def interrupt(*_):
+    raise KeyboardInterrupt
 
 
 def die_with_parent():
