@@ -8,7 +8,7 @@ mod merge;
 
 use std::rc::Rc;
 
-use types::{Attributes, BucketId, Etag, ObjectKey, Timestamp};
+use types::{Attribute, Attributes, AttributesView, BucketId, Etag, ObjectKey, Timestamp};
 
 use crate::error::Result;
 use crate::format::record;
@@ -19,6 +19,12 @@ use crate::object::BAD_RECORD;
 use crate::partition::{Partition, scan_each};
 use crate::store::{ShardStore, Store};
 use merge::Merge;
+
+/// Entries that a page has room for from the start.
+const ENTRIES_RESERVED_MAX: usize = 1000;
+
+/// A partition is asked for so many times twice as much.
+const DOUBLINGS_MAX: u32 = 16;
 
 /// What to list.
 #[derive(Clone, Debug, Default)]
@@ -31,6 +37,8 @@ pub struct List {
     pub delimiter: Option<String>,
     /// Entries on a page.
     pub max: usize,
+    /// What the summaries are to have of the objects' attributes.
+    pub attributes: &'static [Attribute],
 }
 
 /// One entry of a page.
@@ -56,6 +64,7 @@ pub struct Summary {
     pub size: u64,
     pub etag: Etag,
     pub modified: Timestamp,
+    /// Those that were asked for.
     pub attributes: Attributes,
 }
 
@@ -78,15 +87,20 @@ struct Errand {
 impl Store {
     /// Lists a page of `bucket`. A change acknowledged before the call is seen. Never an empty page that has a next one.
     pub async fn list(&self, bucket: BucketId, list: List) -> Result<Page> {
-        let mut page = Page::default();
+        let mut page = Page { entries: Vec::with_capacity(list.max.min(ENTRIES_RESERVED_MAX)), next: None };
         if list.max == 0 {
             return Ok(page);
         }
         let start = first_key(bucket, &list);
         let mut merge = Merge::new(keys::partitions_of(bucket, self.partition_count()), &start);
-        let mut share = even_share(list.max, merge.cursors().len());
+        let mut feeds = 0;
         loop {
-            self.feed(bucket, &list, &mut share, &mut merge).await?;
+            // A slice that spent its budget on tombstones may be empty and not at its end: then again.
+            while merge.is_starved() {
+                let want = share(&list, page.entries.len(), merge.cursors().len(), feeds);
+                self.feed(bucket, &list, want, &mut merge).await?;
+                feeds += 1;
+            }
             let Some(smallest) = merge.smallest() else {
                 return Ok(page);
             };
@@ -103,54 +117,62 @@ impl Store {
                 return Ok(page);
             }
             page.entries.push(match merge.take(smallest) {
-                Item::Entry { key, value } => Listed::Object(summary(object_key(&key)?, &value)?),
+                Item::Entry { key, value } => Listed::Object(summary(object_key(&key)?, &value, list.attributes)?),
                 Item::Prefix(prefix) => Listed::Prefix(object_key(&prefix)?.into()),
             });
         }
     }
 
-    /// Fetches the next slice of every cursor that has run dry, all at once, with one message to each owner. A slice that
-    /// spent its budget on tombstones may be empty and not at its end: then again.
-    async fn feed(&self, bucket: BucketId, list: &List, share: &mut usize, merge: &mut Merge) -> Result<()> {
-        while merge.is_starved() {
-            let mut errands: Vec<Vec<Errand>> = Vec::new();
-            for (cursor, partition, from) in merge.starved() {
-                let errand = Errand { cursor, partition, from };
-                let owner = |errand: &Errand| self.owner(errand.partition);
-                match errands.iter_mut().find(|errands| owner(&errands[0]) == owner(&errand)) {
-                    Some(errands) => errands.push(errand),
-                    None => errands.push(vec![errand]),
-                }
+    /// Fetches the next slice, of `want` entries, of every cursor that has run dry, all at once, with one message to each
+    /// owner.
+    async fn feed(&self, bucket: BucketId, list: &List, want: usize, merge: &mut Merge) -> Result<()> {
+        let mut errands: Vec<Vec<Errand>> = Vec::new();
+        for (cursor, partition, from) in merge.starved() {
+            let errand = Errand { cursor, partition, from };
+            let owner = |errand: &Errand| self.owner(errand.partition);
+            match errands.iter_mut().find(|errands| owner(&errands[0]) == owner(&errand)) {
+                Some(errands) => errands.push(errand),
+                None => errands.push(vec![errand]),
             }
-            let mut fetches = Vec::new();
-            for errands in errands {
-                let (prefix, delimiter) = (list.prefix.clone(), list.delimiter.clone());
-                let (here, want, partition) = (self.clone(), *share, errands[0].partition);
-                let fetch = async move {
-                    let walk = move |store: Rc<ShardStore>| async move {
-                        slices(&store, bucket, &prefix, delimiter, errands, want).await
-                    };
-                    here.at_owner(partition, walk).await
-                };
-                fetches.push(rt::spawn(fetch));
-            }
-            let mut slices = Vec::new();
-            for fetch in fetches {
-                slices.append(&mut fetch.await?);
-            }
-            merge.feed(slices);
-            // What ran dry was asked for too little: common prefixes are in all partitions, keys may be unevenly spread.
-            *share = (*share * 2).min(list.max + 1);
         }
+        let mut fetches = Vec::new();
+        for errands in errands {
+            let (prefix, delimiter) = (list.prefix.clone(), list.delimiter.clone());
+            let (here, partition) = (self.clone(), errands[0].partition);
+            let fetch = async move {
+                let walk = move |store: Rc<ShardStore>| async move {
+                    slices(&store, bucket, &prefix, delimiter, errands, want).await
+                };
+                here.at_owner(partition, walk).await
+            };
+            fetches.push(rt::spawn(fetch));
+        }
+        let mut slices = Vec::new();
+        for fetch in fetches {
+            slices.append(&mut fetch.await?);
+        }
+        merge.feed(slices);
         Ok(())
     }
 }
 
-/// Entries asked of each partition at first: its even share of the page and three deviations more, for a hash spreads keys
-/// as dice would. Most pages then need one round.
+/// Entries asked of each partition that has none at hand, for a page that has `have` and was fed `feeds` times.
+fn share(list: &List, have: usize, partitions: usize, feeds: u32) -> usize {
+    let (even, doublings) = match list.delimiter {
+        // Common prefixes are in all partitions.
+        Some(_) => (even_share(list.max, partitions), feeds),
+        // The first to run dry do so near the end of a page, and need little. If that was wrong, ask for more each time: who
+        // knows the hash can have all keys in one partition.
+        None => (even_share(list.max - have, partitions), feeds.saturating_sub(1)),
+    };
+    even.saturating_mul(1 << doublings.min(DOUBLINGS_MAX)).min(list.max + 1)
+}
+
+/// The share of each partition, over which a hash spreads keys as dice would, and two deviations more. Of 16 partitions one
+/// runs dry in every third page then; to read a third deviation from all of them in every page costs more.
 fn even_share(max: usize, partitions: usize) -> usize {
     let even = max / partitions;
-    (even + 3 * (even + 1).isqrt() + 1).min(max + 1)
+    even + 2 * (even + 1).isqrt() + 1
 }
 
 /// The index key that a listing begins at.
@@ -229,9 +251,9 @@ fn object_key(index_key: &[u8]) -> Result<ObjectKey> {
     std::str::from_utf8(key).ok().and_then(|key| ObjectKey::parse(key).ok()).ok_or(BAD_RECORD)
 }
 
-fn summary(key: ObjectKey, value: &[u8]) -> Result<Summary> {
+fn summary(key: ObjectKey, value: &[u8], wanted: &[Attribute]) -> Result<Summary> {
     let facts = record::peek(value).map_err(|_| BAD_RECORD)?;
-    let attributes = Attributes::from_bytes(facts.attributes).ok_or(BAD_RECORD)?;
+    let attributes = AttributesView::parse(facts.attributes).ok_or(BAD_RECORD)?.select(wanted);
     Ok(Summary { key, size: facts.size, etag: facts.etag, modified: facts.modified, attributes })
 }
 
@@ -253,6 +275,22 @@ mod tests {
     }
 
     #[test]
+    fn partitions_are_asked_for_their_share_then_for_more_and_never_for_more_than_a_page() {
+        let check = |delimiter: Option<&str>, have: usize, feeds: u32, expect: usize| {
+            let list = List { max: 1000, delimiter: delimiter.map(Into::into), ..List::default() };
+            assert_eq!(share(&list, have, 16, feeds), expect, "{delimiter:?}, {have} of a page, {feeds} times fed");
+        };
+        check(None, 0, 0, 77);
+        check(None, 970, 1, 4);
+        check(None, 1000, 1, 3);
+        check(None, 970, 3, 16);
+        check(None, 0, u32::MAX, 1001);
+        check(Some("/"), 0, 0, 77);
+        check(Some("/"), 900, 2, 308);
+        check(Some("/"), 900, u32::MAX, 1001);
+    }
+
+    #[test]
     fn a_listing_begins_after_the_marker_and_never_before_its_prefix() {
         let bucket = BucketId(7);
         let key = |text: &str| keys::current(bucket, text.as_bytes());
@@ -262,6 +300,7 @@ mod tests {
                 after: after.map(Into::into),
                 delimiter: delimiter.map(Into::into),
                 max: 1,
+                ..List::default()
             };
             assert_eq!(first_key(bucket, &list), expect, "{list:?}");
         };

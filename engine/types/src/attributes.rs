@@ -64,12 +64,7 @@ impl Attributes {
 
     /// Takes bytes that `as_bytes` gave; `None` if they are not whole attributes.
     pub fn from_bytes(bytes: &[u8]) -> Option<Attributes> {
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            let (_, _, _, after) = split_first(rest)?;
-            rest = after;
-        }
-        Some(Attributes(bytes.to_vec()))
+        AttributesView::parse(bytes).map(|view| Attributes(view.0.to_vec()))
     }
 
     pub fn as_bytes(&self) -> &[u8] {
@@ -78,13 +73,7 @@ impl Attributes {
 
     /// All attributes in the order they were pushed; ids of a later release are passed over.
     pub fn iter(&self) -> impl Iterator<Item = (Attribute, &str, &[u8])> {
-        let mut rest = &self.0[..];
-        std::iter::from_fn(move || {
-            let (id, name, value, after) = split_first(rest)?;
-            rest = after;
-            Some((id, name, value))
-        })
-        .filter_map(|(id, name, value)| Some((Attribute::from_id(id)?, name, value)))
+        AttributesView(&self.0).iter()
     }
 
     pub fn get(&self, wanted: Attribute) -> Option<&[u8]> {
@@ -93,6 +82,42 @@ impl Attributes {
 
     pub fn get_str(&self, wanted: Attribute) -> Option<&str> {
         self.get(wanted).and_then(|value| std::str::from_utf8(value).ok())
+    }
+}
+
+/// A packed list of attributes where it lies: a page of a listing looks at a thousand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AttributesView<'a>(&'a [u8]);
+
+impl<'a> AttributesView<'a> {
+    /// As `Attributes::from_bytes`, without a copy.
+    pub fn parse(bytes: &'a [u8]) -> Option<AttributesView<'a>> {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let (_, _, _, after) = split_first(rest)?;
+            rest = after;
+        }
+        Some(AttributesView(bytes))
+    }
+
+    /// As `Attributes::iter`.
+    pub fn iter(self) -> impl Iterator<Item = (Attribute, &'a str, &'a [u8])> {
+        let mut rest = self.0;
+        std::iter::from_fn(move || {
+            let (id, name, value, after) = split_first(rest)?;
+            rest = after;
+            Some((id, name, value))
+        })
+        .filter_map(|(id, name, value)| Some((Attribute::from_id(id)?, name, value)))
+    }
+
+    /// A copy of some of them. Does not allocate if there are none.
+    pub fn select(self, wanted: &[Attribute]) -> Attributes {
+        let mut selected = Attributes::new();
+        for (attribute, name, value) in self.iter().filter(|(attribute, _, _)| wanted.contains(attribute)) {
+            selected.push(attribute, name, value);
+        }
+        selected
     }
 }
 
@@ -115,6 +140,9 @@ mod tests {
         assert_eq!(attributes.as_bytes(), b"\x01\x00\x03\x00a/b\x40\x01\x01\x00kv");
         assert_eq!(Attributes::from_bytes(attributes.as_bytes()), Some(attributes.clone()));
         assert_eq!(attributes.get_str(Attribute::ContentType), Some("a/b"));
+        let view = AttributesView::parse(attributes.as_bytes()).expect("whole");
+        assert_eq!(view.select(&[Attribute::UserMetadata]).as_bytes(), b"\x40\x01\x01\x00kv");
+        assert_eq!(view.select(&[]), Attributes::new());
         let cut = &attributes.as_bytes()[..attributes.as_bytes().len() - 1];
         assert_eq!(Attributes::from_bytes(cut), None);
     }

@@ -10,7 +10,7 @@ mod etag;
 mod key;
 mod object;
 
-pub use attributes::{Attribute, Attributes};
+pub use attributes::{Attribute, Attributes, AttributesView};
 pub use bucket::{BucketId, BucketName, InvalidBucketName};
 pub use condition::{ConditionRefused, DeleteCondition, EtagSet, WriteCondition};
 pub use etag::Etag;

@@ -7,6 +7,7 @@ use s3::metadata::{STORAGE_CLASS_DEFAULT, storage_class_of};
 use s3::reply::{ListedObject, ListedObjects, ListedObjectsV2, ListedVersions, Listing};
 use s3::request::{BucketRef, ListObjectVersions, ListObjects, ListObjectsV2, Page};
 use store::{List, Listed};
+use types::Attribute;
 
 use crate::Ops;
 use crate::bucket::bucket;
@@ -42,9 +43,11 @@ async fn listing(ops: &Ops, wanted: &BucketRef, page: &Page, after: &str) -> Res
         after: (!after.is_empty()).then(|| after.to_owned()),
         delimiter: page.delimiter.clone(),
         max: page.max_keys as usize,
+        attributes: &[Attribute::StorageClass, Attribute::Checksum],
     };
     let found = ops.store.list(bucket.id, list).await.map_err(refuse)?;
     let mut listing = Listing { next: found.next, ..Listing::default() };
+    listing.objects.reserve(found.entries.len());
     for entry in found.entries {
         match entry {
             Listed::Object(summary) => listing.objects.push(ListedObject {
@@ -52,7 +55,7 @@ async fn listing(ops: &Ops, wanted: &BucketRef, page: &Page, after: &str) -> Res
                     STORAGE_CLASS_DEFAULT => Cow::Borrowed(STORAGE_CLASS_DEFAULT),
                     other => Cow::Owned(other.to_owned()),
                 },
-                checksum: checksum_of(&summary.attributes),
+                checksum: checksum_of(&summary.attributes).map(|checksum| (checksum.algorithm, checksum.kind)),
                 key: summary.key.into(),
                 modified: summary.modified,
                 etag: summary.etag,

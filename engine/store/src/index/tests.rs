@@ -140,7 +140,7 @@ fn losing_the_active_copy_while_running_goes_on_from_a_mirror() {
 fn a_damaged_active_copy_is_read_around() {
     let rig = Rig::new();
     let (index, _) = rig.open(&[0, 1]);
-    let keys: Vec<String> = (0..2000).map(|number| format!("c{number:08}")).collect();
+    let keys: Vec<String> = (0..4000).map(|number| format!("c{number:08}")).collect();
     flush(&index, &keys.iter().map(|key| (key.as_str(), key.as_str())).collect::<Vec<_>>(), 1);
     drop(index);
     for entry in fs::read_dir(rig.dir(0).join("tables")).expect("lists") {

@@ -6,6 +6,8 @@
 //! Rules: no KV separation, no FIFO, no `clear`, no bulk ingestion; index and filter blocks are partitioned; a flush
 //! becomes visible, with its checkpoint, by one atomic change of the version. The engine's own memtable is never used.
 
+mod cursor;
+
 use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,13 +16,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use lsm_tree::compaction::Leveled;
-use lsm_tree::config::PartitioningPolicy;
+use lsm_tree::config::{BlockSizePolicy, PartitioningPolicy};
 use lsm_tree::{
-    AbstractTree, AnyTree, Cache, Config, DescriptorTable, Guard, InternalValue, SeqNo, SequenceNumberCounter,
-    ValueType,
+    AbstractTree, AnyTree, Cache, Config, DescriptorTable, InternalValue, SeqNo, SequenceNumberCounter, ValueType,
 };
 
 use super::{keys, mirror};
+pub(crate) use cursor::TreeCursor;
 
 /// Keys and values: cheap to clone, up to 20 bytes without allocation. A value read from a tree may keep its whole block
 /// in memory: copy what is kept for long.
@@ -28,6 +30,9 @@ pub(crate) type Bytes = lsm_tree::Slice;
 
 /// Runs in level 0 that are merged at the latest; more cost every lookup a filter probe.
 const L0_RUNS_MAX: u8 = 4;
+/// Of a block of entries, before compression. One is read for each look-up that no cache answers, which is one I/O at any such
+/// size; a listing pays for every block that it enters.
+const BLOCK_BYTES: u32 = 16 << 10;
 /// Size at which a merge begins the next table.
 const TABLE_BYTES: u64 = 64 << 20;
 /// Merges after one flush; what is left over waits for the next flush.
@@ -129,6 +134,7 @@ impl Tree {
             let config = Config::new(dir, SequenceNumberCounter::default(), SequenceNumberCounter::default())
                 .use_cache(caches.blocks.clone())
                 .use_descriptor_table(Some(caches.descriptors.clone()))
+                .data_block_size_policy(BlockSizePolicy::all(BLOCK_BYTES))
                 .index_block_partitioning_policy(PartitioningPolicy::all(true))
                 .filter_block_partitioning_policy(PartitioningPolicy::all(true));
             let tree = config.open()?;
@@ -147,7 +153,7 @@ impl Tree {
 
     /// Calls `f` with a cursor over the tree as it is now.
     pub(crate) fn scan<R>(&self, f: impl FnOnce(&mut TreeCursor<'_>) -> Result<R, TreeError>) -> Result<R, TreeError> {
-        contain(|| f(&mut TreeCursor { tree: &self.tree, iter: Box::new(std::iter::empty()) }))
+        contain(|| f(&mut TreeCursor::new(&self.tree)))
     }
 
     /// Writes `entries` (ascending keys, none twice; `None` is a tombstone) and the checkpoint as new tables, and makes
@@ -215,29 +221,6 @@ impl Tree {
             let file = |table: &lsm_tree::Table| TableFile { id: table.id(), checksum: table.checksum().into_u128() };
             Ok(version.iter_tables().map(file).collect())
         })
-    }
-}
-
-/// Runs through a part of the tree in key order; tombstones are passed over.
-pub(crate) struct TreeCursor<'a> {
-    tree: &'a AnyTree,
-    iter: Box<dyn Iterator<Item = lsm_tree::IterGuardImpl> + 'a>,
-}
-
-impl super::scan::Cursor for TreeCursor<'_> {
-    type Error = TreeError;
-
-    fn seek(&mut self, from: &[u8], to: &[u8]) -> Result<(), TreeError> {
-        self.iter = if from < to {
-            Box::new(self.tree.range(from.to_vec()..to.to_vec(), SeqNo::MAX, None))
-        } else {
-            Box::new(std::iter::empty())
-        };
-        Ok(())
-    }
-
-    fn next(&mut self) -> Result<Option<(Bytes, Bytes)>, TreeError> {
-        Ok(self.iter.next().map(Guard::into_inner).transpose()?)
     }
 }
 

@@ -1,12 +1,14 @@
 //! Scans: a page of durable entries in key order, of one partition or of several side by side.
 
 use std::convert::Infallible;
+use std::iter::Peekable;
 use std::sync::Arc;
+use std::vec::IntoIter;
 
 use super::{Partition, memtable};
 use crate::error::Result;
-use crate::index::scan::{Cursor, Page, Scan, Upper, merge};
-use crate::index::{Bytes, Index};
+use crate::index::scan::{Cursor, Item, Page, Scan, Upper, merge};
+use crate::index::{Bytes, Index, TreeError};
 
 /// Entries of the tree that one visit of a helper looks at for a scan.
 const VISIT_ENTRIES_MAX: usize = 20_000;
@@ -33,6 +35,23 @@ impl Partition {
         run(&mut walks).await?;
         let [walk] = walks;
         Ok(walk.page)
+    }
+
+    /// The memtables as they are now over a page of the tree. Also gives how many entries of them it looked at.
+    fn lay_over(&self, scan: &Scan, below: Page) -> (Page, usize) {
+        debug_assert!(scan.group.is_none());
+        // What the tree has beyond its page is not known yet.
+        let Page { items, next } = below;
+        let scan = Scan { to: next.clone().unwrap_or_else(|| scan.to.clone()), ..scan.clone() };
+        let upper = self.upper(&scan, UPPER_EXTRA_MIN);
+        if upper.entries.is_empty() {
+            return (Page { items, next }, 0);
+        }
+        let len = upper.entries.len();
+        let mut below = Found { items: items.into_iter().peekable(), to: Vec::new() };
+        let Ok(mut page) = merge(&scan, upper, &mut below, usize::MAX);
+        page.next = page.next.or(next);
+        (page, len)
     }
 
     /// What the memtables hold of the scan.
@@ -87,44 +106,63 @@ struct Errand {
     walk: usize,
     index: Arc<Index>,
     scan: Scan,
-    upper: Upper,
+    laid: Laid,
+}
+
+/// When memtables are laid over the tree.
+enum Laid {
+    /// Afterwards, by the shard, over what was found: most pages of a large tree have little or nothing in memtables, and
+    /// then nothing of them is copied. It holds only if no memtable was let go meanwhile: the number of those that were.
+    Afterwards { released: u64 },
+    /// By the helper, as copied before. Of a group that the tree has a tombstone above may be all there is of it, so
+    /// groups are told with both at hand; and a page that tombstones made short looks further ahead in memtables.
+    Before(Upper),
 }
 
 async fn run(walks: &mut [Walk<'_>]) -> Result<()> {
     let mut extra = 0;
-    for _ in 0..VISITS_MAX {
+    for visit in 0..VISITS_MAX {
         let mut errands = Vec::new();
-        let mut seen = 0;
+        let mut turn = Turn::default();
         for (at, walk) in walks.iter_mut().enumerate().filter(|(_, walk)| !walk.done) {
-            if walk.partition.index.is_empty() {
-                let upper = walk.partition.upper(&walk.scan, extra);
-                seen += upper.entries.len();
-                let Ok(page) = merge(&walk.scan, upper, &mut Nothing, usize::MAX);
+            let Walk { partition, scan, .. } = walk;
+            if partition.index.is_empty() {
+                let upper = partition.upper(scan, extra);
+                let len = upper.entries.len();
+                let Ok(page) = merge(scan, upper, &mut Nothing, usize::MAX);
                 walk.add(page);
+                turn.took(len).await;
+                continue;
+            }
+            let laid = if visit == 0 && scan.group.is_none() {
+                Laid::Afterwards { released: partition.released.get() }
             } else {
-                let upper = walk.partition.upper(&walk.scan, extra.max(UPPER_EXTRA_MIN));
-                seen += upper.entries.len();
-                errands.push(Errand { walk: at, index: walk.partition.index.clone(), scan: walk.scan.clone(), upper });
-            }
-            if seen >= YIELD_ENTRIES {
-                seen = 0;
-                rt::yield_now().await;
-            }
+                Laid::Before(partition.upper(scan, extra.max(UPPER_EXTRA_MIN)))
+            };
+            let len = laid.len();
+            errands.push(Errand { walk: at, index: partition.index.clone(), scan: scan.clone(), laid });
+            turn.took(len).await;
         }
         let mut visits = Vec::new();
         while !errands.is_empty() {
             let rest = errands.split_off(errands.len().min(VISIT_PARTITIONS_MAX));
             let some = std::mem::replace(&mut errands, rest);
-            let read = |errand: Errand| {
-                let Errand { walk, index, scan, upper } = errand;
-                (walk, index.scan(&scan, &upper, VISIT_ENTRIES_MAX))
-            };
-            visits.push(rt::spawn(rt::offload(move || some.into_iter().map(read).collect::<Vec<_>>())));
+            visits.push(rt::spawn(rt::offload(move || some.into_iter().map(Errand::read).collect::<Vec<_>>())));
         }
         for visit in visits {
-            for (at, page) in visit.await {
-                let walk = &mut walks[at];
-                walk.add(page.map_err(|error| walk.partition.unreadable(&error))?);
+            for (Errand { walk, laid, .. }, page) in visit.await {
+                let walk = &mut walks[walk];
+                let page = page.map_err(|error| walk.partition.unreadable(&error))?;
+                match laid {
+                    Laid::Before(_) => walk.add(page),
+                    Laid::Afterwards { released } if walk.partition.released.get() == released => {
+                        let (page, len) = walk.partition.lay_over(&walk.scan, page);
+                        walk.add(page);
+                        turn.took(len).await;
+                    }
+                    // What the memtable held may be on neither side: once more.
+                    Laid::Afterwards { .. } => {}
+                }
             }
         }
         if walks.iter().all(|walk| walk.done) {
@@ -133,6 +171,43 @@ async fn run(walks: &mut [Walk<'_>]) -> Result<()> {
         extra = (extra * 4).clamp(UPPER_EXTRA_MIN, UPPER_EXTRA_MAX);
     }
     Ok(())
+}
+
+impl Laid {
+    fn len(&self) -> usize {
+        match self {
+            Laid::Afterwards { .. } => 0,
+            Laid::Before(upper) => upper.entries.len(),
+        }
+    }
+}
+
+impl Errand {
+    fn read(self) -> (Errand, std::result::Result<Page, TreeError>) {
+        let nothing = Upper::default();
+        let upper = match &self.laid {
+            Laid::Afterwards { .. } => &nothing,
+            Laid::Before(upper) => upper,
+        };
+        let page = self.index.scan(&self.scan, upper, VISIT_ENTRIES_MAX);
+        (self, page)
+    }
+}
+
+/// Lets other tasks have their turn after every few entries of memtables.
+#[derive(Default)]
+struct Turn {
+    entries: usize,
+}
+
+impl Turn {
+    async fn took(&mut self, entries: usize) {
+        self.entries += entries;
+        if self.entries >= YIELD_ENTRIES {
+            self.entries = 0;
+            rt::yield_now().await;
+        }
+    }
 }
 
 /// A tree without entries.
@@ -147,5 +222,38 @@ impl Cursor for Nothing {
 
     fn next(&mut self) -> std::result::Result<Option<(Bytes, Bytes)>, Infallible> {
         Ok(None)
+    }
+}
+
+/// What was found in a tree, without groups.
+struct Found {
+    items: Peekable<IntoIter<Item>>,
+    to: Vec<u8>,
+}
+
+impl Found {
+    fn next_if(&mut self, wanted: impl Fn(&[u8]) -> bool) -> Option<(Bytes, Bytes)> {
+        let is_wanted = |item: &Item| matches!(item, Item::Entry { key, .. } if wanted(key));
+        match self.items.next_if(is_wanted)? {
+            Item::Entry { key, value } => Some((key, value)),
+            Item::Prefix(_) => unreachable!("no groups were asked for"),
+        }
+    }
+}
+
+impl Cursor for Found {
+    type Error = Infallible;
+
+    fn seek(&mut self, from: &[u8], to: &[u8]) -> std::result::Result<(), Infallible> {
+        to.clone_into(&mut self.to);
+        while self.next_if(|key| key < from).is_some() {}
+        Ok(())
+    }
+
+    fn next(&mut self) -> std::result::Result<Option<(Bytes, Bytes)>, Infallible> {
+        let to = std::mem::take(&mut self.to);
+        let next = self.next_if(|key| *key < *to);
+        self.to = to;
+        Ok(next)
     }
 }

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::pin::pin;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 use rt::{Config, run_alone};
 
@@ -561,6 +561,29 @@ fn a_waiter_that_goes_away_leaves_no_lock_behind_and_waiters_are_bounded() {
         drop(waiters);
         assert_eq!(rig.partition.locks.len(), 0);
         rig.partition.lock(b"ca").await.expect("room");
+    });
+}
+
+/// A helper reads the tables before a flush, and the shard goes on after it: what was flushed is neither in what was read
+/// nor in a memtable.
+#[test]
+fn a_scan_that_spans_a_flush_misses_nothing() {
+    run(|| async {
+        let mut rig = Rig::new(1).await;
+        rig.commit(&[("ca", "1")]);
+        rig.flush().await;
+        rig.commit(&[("cb", "2")]);
+        let scan = Scan { from: b"c".to_vec(), to: b"d".to_vec(), limit: 10, group: None };
+        let partition = rig.partition.clone();
+        let mut scanning = pin!(partition.scan(&scan));
+        let once = |cx: &mut Context<'_>| Poll::Ready(scanning.as_mut().poll(cx).is_pending());
+        assert!(std::future::poll_fn(once).await);
+        // Helpers take jobs in order: after some more of them that of the scan is done.
+        for _ in 0..100 {
+            rt::offload(|| ()).await;
+        }
+        rig.flush().await;
+        assert_eq!(scanning.await.expect("scans").items.len(), 2);
     });
 }
 

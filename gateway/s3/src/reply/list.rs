@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use types::{Etag, Timestamp};
 
 use super::{Owner, Reply};
-use crate::checksum::{self, Checksum};
+use crate::checksum::{self, Algorithm, ChecksumType};
 use crate::date;
 use crate::query;
 use crate::request::{ListObjects, ListObjectsV2, Page};
@@ -20,7 +20,7 @@ pub struct ListedObject {
     pub etag: Etag,
     pub size: u64,
     pub storage_class: Cow<'static, str>,
-    pub checksum: Option<Checksum>,
+    pub checksum: Option<(Algorithm, ChecksumType)>,
 }
 
 /// One page of what is in a bucket, in byte order.
@@ -57,9 +57,9 @@ fn write_objects(listing: &Listing, owner: Option<&Owner>, names: &Names, xml: &
         xml.verbatim("</LastModified><ETag>&quot;");
         xml.plain(format_args!("{}", object.etag));
         xml.verbatim("&quot;</ETag>");
-        if let Some(checksum) = &object.checksum {
-            xml.text("ChecksumAlgorithm", checksum::wire_name(checksum.algorithm));
-            xml.text("ChecksumType", checksum.kind.wire_name());
+        if let Some((algorithm, kind)) = object.checksum {
+            xml.text("ChecksumAlgorithm", checksum::wire_name(algorithm));
+            xml.text("ChecksumType", kind.wire_name());
         }
         xml.verbatim("<Size>");
         xml.digits(object.size);

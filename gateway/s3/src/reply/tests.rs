@@ -93,7 +93,7 @@ fn a_second_version_listing_encodes_names_and_continues_by_token() {
     let target = "/bucket?list-type=2&encoding-type=url&prefix=a+b&start-after=a%0a";
     let Request::ListObjectsV2(request) = request(target) else { panic!("not a listing") };
     let mut listed = object("a b\n%");
-    listed.checksum = Some(crc32());
+    listed.checksum = Some((Algorithm::Crc32, ChecksumType::FullObject));
     let listing = Listing { objects: vec![listed], common_prefixes: vec![], next: Some("a b\n%".into()) };
     let reply = ListedObjectsV2 { owner: owner(), listing }.render(&request);
     assert_eq!(

@@ -48,9 +48,9 @@ impl ListedVersions {
             xml.flag("IsLatest", true);
             xml.text("LastModified", &date::iso8601(object.modified.milliseconds()));
             xml.text("ETag", &format!("\"{}\"", object.etag));
-            if let Some(checksum) = &object.checksum {
-                xml.text("ChecksumAlgorithm", checksum::wire_name(checksum.algorithm));
-                xml.text("ChecksumType", checksum.kind.wire_name());
+            if let Some((algorithm, kind)) = object.checksum {
+                xml.text("ChecksumAlgorithm", checksum::wire_name(algorithm));
+                xml.text("ChecksumType", kind.wire_name());
             }
             xml.number("Size", object.size);
             self.owner.write("Owner", &mut xml);

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use super::*;
-use crate::index::scan::{self, Item, Scan, Upper};
+use crate::index::scan::{self, Cursor, Item, Scan, Upper};
 
 fn caches() -> Arc<Caches> {
     Caches::new(1 << 20, 64)
@@ -82,6 +82,54 @@ fn merging_keeps_what_is_there_and_bounds_level_0() {
     let tree = Tree::open(dir.path(), &caches).expect("opens");
     assert_eq!(keys_in(&tree, "b", "d"), live);
     assert_eq!(get(&tree, "__ckpt").as_deref(), Some("19"));
+}
+
+/// A tree of several runs, and of runs of several tables, against a map: any part of it, whole or in steps.
+#[test]
+fn a_cursor_over_many_runs_sees_the_newest_of_each_key() {
+    let dir = tempfile::tempdir().expect("directory");
+    let tree = Tree::open(dir.path(), &caches()).expect("opens");
+    let mut model = BTreeMap::new();
+    let mut random = 11_u64;
+    let mut below = |below: u64| {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (random >> 33) % below
+    };
+    // Long and hard to compress, so that there are several blocks, and several tables.
+    let value = |round: u32, number: u32, below: &mut dyn FnMut(u64) -> u64| {
+        (0..40).fold(format!("{round}-{number}"), |text, _| format!("{text}-{:x}", below(1 << 31)))
+    };
+    for round in 0..12 {
+        let entries: BTreeMap<String, Option<String>> = (0..200)
+            .map(|number| (format!("c{:04}", below(600)), (below(3) != 0).then(|| value(round, number, &mut below))))
+            .collect();
+        model.extend(entries.clone());
+        let entries: Vec<_> = entries.iter().map(|(key, value)| (key.as_str(), value.as_deref())).collect();
+        flush(&tree, &entries, &round.to_string());
+        if round == 5 {
+            tree.tree.major_compact(1 << 10, NO_SNAPSHOTS).expect("merges into many tables");
+            assert!(tree.stats().tables > 2, "{:?}", tree.stats());
+        }
+        for _ in 0..20 {
+            let (from, to) = (format!("c{:04}", below(700)), format!("c{:04}", below(700)));
+            let live: Vec<_> = model
+                .iter()
+                .filter(|(key, value)| (&from..&to).contains(key) && value.is_some())
+                .map(|(key, value)| (key.clone(), value.clone().expect("live")))
+                .collect();
+            let found = tree.scan(|cursor| {
+                cursor.seek(from.as_bytes(), to.as_bytes())?;
+                let mut found = Vec::new();
+                while let Some((key, value)) = cursor.next()? {
+                    let text = |bytes: Bytes| String::from_utf8(bytes.to_vec()).expect("text");
+                    found.push((text(key), text(value)));
+                }
+                Ok(found)
+            });
+            assert_eq!(found.expect("reads"), live, "round {round}, {from} to {to}");
+        }
+    }
+    assert!(tree.stats().l0_runs > 2, "{:?}", tree.stats());
 }
 
 #[test]
