@@ -39,5 +39,9 @@ def test_the_commands_work_as_typed(tmp_path):
         exports = next(line for line in client.splitlines() if line.startswith("export "))
         done = run(f"{exports}\npython <<'END'\n{example}\nEND\n")
         assert (done.returncode, done.stdout) == (0, "b'world'\n"), done
+        (take_away,) = re.findall(r"`(mv data\d data\d) /tmp`, and read on", README)
+        (tmp_path / "away").mkdir()
+        done = run(f"{exports}\n{take_away} away\naws s3 cp s3://first/README.md -\naws s3 cp README.md s3://first/again\n")
+        assert done.returncode == 0 and done.stdout.startswith(README), done
     finally:
         deployment.kill()
