@@ -34,6 +34,8 @@ const TARGETS: &[(&str, fn(&[u8]))] = &[
     ("bucket", store::fuzz::bucket),
     ("index_key", store::fuzz::index_key),
     ("ckpt", store::fuzz::ckpt),
+    ("backup_manifest", store::fuzz::backup_manifest),
+    ("restore_mark", store::fuzz::restore_mark),
 ];
 
 static TARGET: LazyLock<fn(&[u8])> = LazyLock::new(|| {

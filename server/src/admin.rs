@@ -1,7 +1,8 @@
-//! `hafiz drive`, `hafiz heal` and `hafiz verify`: ask a running server about its drives and have it change them.
+//! `hafiz drive`, `hafiz heal`, `hafiz verify` and `hafiz backup`: ask a running server about its drives and have it do what
+//! concerns them.
 
 mod client;
-mod json;
+pub(crate) mod json;
 mod show;
 
 use std::io::IsTerminal;
@@ -39,6 +40,8 @@ pub(crate) enum Ask {
         wait: bool,
     },
     Verify,
+    /// Into a directory of the server's machine.
+    Backup(PathBuf),
 }
 
 pub(crate) const DRIVE_USAGE: &str = "\
@@ -58,6 +61,10 @@ pub(crate) const VERIFY_USAGE: &str = "\
 hafiz verify                           have every object read and checked
 ";
 
+pub(crate) const BACKUP_USAGE: &str = "\
+hafiz backup --to DIR                  copy the metadata into a new or empty directory of the server's machine
+";
+
 pub(crate) const FLAGS_USAGE: &str = "
   --endpoint URL              the server [http://127.0.0.1:9000]
   --dir DIR                   a drive's directory, beside which the root credentials are found
@@ -74,11 +81,11 @@ const SHORT: u8 = 1;
 const LOST: u8 = 2;
 const NOT_KNOWN: u8 = 3;
 
-/// Reads the arguments after the command `drive`, `heal` or `verify`.
+/// Reads the arguments after the command `drive`, `heal`, `verify` or `backup`.
 pub(crate) fn parse(command: &str, arguments: &[String]) -> Result<Question, String> {
     let mut question =
         Question { ask: Ask::Verify, endpoint: ENDPOINT.to_owned(), json: false, flags: cli::Flags::new() };
-    let (mut words, mut wait) = (Vec::new(), false);
+    let (mut words, mut wait, mut to) = (Vec::new(), false, None);
     let mut arguments = arguments.iter();
     while let Some(argument) = arguments.next() {
         let (flag, value) = match argument.split_once('=') {
@@ -89,6 +96,7 @@ pub(crate) fn parse(command: &str, arguments: &[String]) -> Result<Question, Str
         match flag {
             "--json" => question.json = true,
             "--wait" if command == "heal" => wait = true,
+            "--to" if command == "backup" => to = Some(value()?),
             "--endpoint" => question.endpoint = value()?,
             "--dir" => add(&mut question.flags, "dirs", flag, value()?),
             "--credentials-file" | "--region" => {
@@ -116,8 +124,10 @@ pub(crate) fn parse(command: &str, arguments: &[String]) -> Result<Question, Str
         ("drive", ["undrain", which]) => Ask::DriveUndrain(drive(which)?),
         ("heal", ["status"]) => Ask::HealStatus { wait },
         ("verify", []) => Ask::Verify,
+        ("backup", []) if to.is_some() => Ask::Backup(dir(&to.unwrap_or_default())?),
         ("drive", _) => return Err(format!("write one of:\n{DRIVE_USAGE}")),
         ("heal", _) => return Err(format!("write:\n{HEAL_USAGE}")),
+        ("backup", _) => return Err(format!("write:\n{BACKUP_USAGE}")),
         _ => return Err(format!("write:\n{VERIFY_USAGE}")),
     };
     Ok(question)
@@ -193,6 +203,19 @@ fn answer(question: &Question, client: &Client) -> Result<ExitCode, String> {
             print(&reply, show::heal(&reply));
             return Ok(ExitCode::from(u8::from(!reply.truth("whole"))));
         }
+        Ask::Backup(dir) => {
+            client.post("backup", &[("dir", &dir.to_string_lossy())])?;
+            let reply = loop {
+                let reply = client.get("backup")?;
+                match reply.text("state") {
+                    "running" => progress(&show::backup_line(&reply)),
+                    "done" => break reply,
+                    _ => return Err(format!("no backup was made: {}", reply.text("error"))),
+                }
+                std::thread::sleep(LOOK_EVERY);
+            };
+            print(&reply, show::backup(&reply));
+        }
         Ask::Verify => {
             client.post("verify", &[])?;
             let reply = loop {
@@ -266,6 +289,7 @@ mod tests {
         check("drive out /mnt/d3 --json", Ask::DriveOut("/mnt/d3".to_owned()));
         check("heal --wait status", Ask::HealStatus { wait: true });
         check("verify --endpoint http://h:1 --dir /d", Ask::Verify);
+        check("backup --to /b --dir /d", Ask::Backup("/b".into()));
         let question = parsed("drive --endpoint=http://h:1 list --dir /mnt/d0 --json").unwrap();
         assert_eq!((question.endpoint.as_str(), question.json), ("http://h:1", true));
         assert_eq!(question.flags["dirs"].words, ["/mnt/d0"]);
@@ -287,6 +311,8 @@ mod tests {
             ("drive list --endpoint", "--endpoint needs a value"),
             ("heal", "hafiz heal status"),
             ("verify now", "hafiz verify"),
+            ("backup", "hafiz backup --to DIR"),
+            ("drive list --to /x", "unknown flag --to"),
         ] {
             let error = parsed(line).err().unwrap_or_default();
             assert!(error.contains(expect), "{line}: {error}");

@@ -3,9 +3,13 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use store::RestoreOptions;
+
 use crate::admin::{self, Question};
 use crate::inspect::{self, Inspection};
 use crate::nearest::suggestion;
+use crate::recover::{self, Recovery};
+use crate::restore;
 use crate::settings::{Layers, Preset, SECTIONS, Setting, Shape, Source, TABLE, Typed, find};
 
 /// What the user typed, as far as the command line says it.
@@ -14,6 +18,8 @@ pub(crate) enum Command {
     Server(Flags),
     Doctor(Flags),
     Inspect(Inspection),
+    Recover(Recovery),
+    Restore(RestoreOptions),
     /// To a running server.
     Ask(Question),
     /// Writes the generated part of docs/tuning.md: to standard output, or into the file.
@@ -31,12 +37,17 @@ pub(crate) enum Topic {
     Server,
     Doctor,
     Inspect,
+    Recover,
+    Backup,
+    Restore,
     Drive,
     Heal,
     Verify,
 }
 
-const COMMANDS: [&str; 9] = ["server", "doctor", "inspect", "drive", "heal", "verify", "docs", "version", "help"];
+const COMMANDS: [&str; 12] = [
+    "server", "doctor", "inspect", "recover", "backup", "restore", "drive", "heal", "verify", "docs", "version", "help",
+];
 
 /// Reads the arguments after the program's name.
 ///
@@ -51,10 +62,15 @@ pub(crate) fn parse(arguments: &[String]) -> Result<Command, String> {
         "doctor" => settings(rest).map(Command::Doctor),
         "inspect" if asks_for_help => Ok(Command::Help(Topic::Inspect)),
         "inspect" => inspect::parse(rest).map(Command::Inspect),
+        "recover" if asks_for_help => Ok(Command::Help(Topic::Recover)),
+        "recover" => recover::parse(rest).map(Command::Recover),
+        "backup" if asks_for_help => Ok(Command::Help(Topic::Backup)),
+        "restore" if asks_for_help => Ok(Command::Help(Topic::Restore)),
+        "restore" => restore::parse(rest).map(Command::Restore),
         "drive" if asks_for_help => Ok(Command::Help(Topic::Drive)),
         "heal" if asks_for_help => Ok(Command::Help(Topic::Heal)),
         "verify" if asks_for_help => Ok(Command::Help(Topic::Verify)),
-        "drive" | "heal" | "verify" => admin::parse(command, rest).map(Command::Ask),
+        "drive" | "heal" | "verify" | "backup" => admin::parse(command, rest).map(Command::Ask),
         "docs" => match rest {
             [page] if page == "tuning" => Ok(Command::DocsTuning(None)),
             [page, file] if page == "tuning" => Ok(Command::DocsTuning(Some(file.clone()))),
@@ -67,6 +83,9 @@ pub(crate) fn parse(arguments: &[String]) -> Result<Command, String> {
                 "server" => Ok(Command::Help(Topic::Server)),
                 "doctor" => Ok(Command::Help(Topic::Doctor)),
                 "inspect" => Ok(Command::Help(Topic::Inspect)),
+                "recover" => Ok(Command::Help(Topic::Recover)),
+                "backup" => Ok(Command::Help(Topic::Backup)),
+                "restore" => Ok(Command::Help(Topic::Restore)),
                 "drive" => Ok(Command::Help(Topic::Drive)),
                 "heal" => Ok(Command::Help(Topic::Heal)),
                 "verify" => Ok(Command::Help(Topic::Verify)),
@@ -159,11 +178,14 @@ Hafiz, an S3-compatible object store.
   hafiz server DIR... [flags]                     serve the drives in these directories
   hafiz doctor DIR... [flags]                     check machine and drives, change nothing
   hafiz inspect drive | volume | object ...       look at what is on the drives
+  hafiz backup --to DIR                           copy the metadata of a running server
+  hafiz restore --from DIR DIR...                 put it back onto stopped drives
+  hafiz recover DIR... --into DIR                 salvage what is left on drives that no server starts any more
   hafiz drive list | add | replace | drain ...    see and change the drives of a running server
   hafiz heal status                               what is missing and being rebuilt
   hafiz verify                                    have every object read and checked
   hafiz version
-  hafiz help [server | doctor | inspect | drive | heal | verify]
+  hafiz help [server | doctor | inspect | recover | backup | restore | drive | heal | verify]
 
 To try it: hafiz server ./data{1..6}
 "
@@ -192,6 +214,29 @@ it again. Takes the server's settings. Exit code 1 when something keeps the serv
             "{}\nReads the drives without a lock and writes nothing, so it may run beside the server. Every fragment shown is\n\
              verified. Exit code 1 when something cannot be read that should be there.\n",
             inspect::USAGE
+        ),
+        Topic::Recover => format!(
+            "{}\nFor drives whose server is stopped and does not start any more: index tables, topology or identities are lost.\n\
+             Reads every log volume, decodes what parity allows, and says what it found and what it cannot know; without\n\
+             --into and --endpoint it reports only. Writes nothing on the drives. Exit code 0: everything that was alive is\n\
+             there; 1: everything found is whole, but later changes of it may be lost; 2: something is not whole or has no\n\
+             name; 3: it could not be done.\n{}",
+            recover::USAGE,
+            recover::FLAGS_USAGE
+        ),
+        Topic::Backup => format!(
+            "{}\nAsks the server that runs, which goes on serving. Copies the index tables of every partition, each as of a\n\
+             checkpoint, and the topology; bodies are not in it. Every block is read back and every file has its SHA-256 in the\n\
+             manifest. Exit code 1 when no backup was made.\n{}",
+            admin::BACKUP_USAGE,
+            admin::FLAGS_USAGE
+        ),
+        Topic::Restore => format!(
+            "{}\nFor stopped drives of the deployment that the backup is of. Verifies the whole backup, then puts back the tables\n\
+             of partitions of which no copy that counts is left; what was there is renamed. The next start replays what the\n\
+             logs have behind the backup. Exit code 1 when it is refused: then nothing was touched.\n{}",
+            restore::USAGE,
+            restore::FLAGS_USAGE
         ),
         Topic::Drive => format!(
             "{}\nAsks the server that runs. DRIVE is an id as the list shows it, the beginning of one, or a directory; DIR is a\n\

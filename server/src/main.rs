@@ -16,6 +16,9 @@ mod machine;
 mod nearest;
 mod plan;
 mod process;
+mod recover;
+mod remote;
+mod restore;
 mod serve;
 mod settings;
 
@@ -40,6 +43,10 @@ fn main() -> ExitCode {
         Ok(Command::Server(flags)) => with_settings(flags, serve::run),
         Ok(Command::Doctor(flags)) => with_settings(flags, |settings, _| doctor::run(settings)),
         Ok(Command::Inspect(inspection)) => inspect::run(&inspection),
+        Ok(Command::Recover(recovery)) => {
+            with_settings(recovery.flags.clone(), |settings, _| recover::run(&recovery, &settings))
+        }
+        Ok(Command::Restore(options)) => restore::run(&options),
         Ok(Command::Ask(question)) => {
             with_settings(question.flags.clone(), |settings, _| admin::run(&question, &settings))
         }

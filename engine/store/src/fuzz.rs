@@ -1,14 +1,15 @@
 //! Decoders of everything that lies on drives, over any bytes: none may panic, and what one takes is what its encoder
 //! writes. Each target also gets its bytes behind a right checksum, so that mutations reach the fields.
 
+use crate::format::backup::{Manifest, Mark};
 use crate::format::batch::{self, BatchHeader, Entry, Place, SmallBody};
 use crate::format::drive::{COPY_BYTES, Identity};
 use crate::format::fragment::{self, Blocks, Header};
 use crate::format::record::{BucketRecord, PartRecord, Record, UploadRecord, peek};
-use crate::format::topology::{self, Topology};
+use crate::format::topology::{self, Member, Topology};
 use crate::format::volume::VolumePage;
 use crate::format::{ENVELOPE_LEN, wrap};
-use crate::ids::{PAGE_BYTES, SlotOffset, VolumeId};
+use crate::ids::{DeploymentId, DriveId, PAGE_BYTES, SlotOffset, StartNumber, VolumeId};
 use crate::index::{self, keys};
 
 /// Bodies that are made up to encode a batch again are no longer than this together.
@@ -178,6 +179,39 @@ pub fn ckpt(bytes: &[u8]) {
     }
 }
 
+/// The manifest of a backup: as it is, and its partitions behind a right topology and checksum.
+pub fn backup_manifest(bytes: &[u8]) {
+    let check = |bytes: &[u8]| {
+        if let Ok(manifest) = Manifest::decode(bytes) {
+            assert_eq!(Manifest::decode(&manifest.encode()).as_ref(), Ok(&manifest));
+        }
+    };
+    check(bytes);
+    let topology = Topology {
+        deployment: DeploymentId(1),
+        number: 1,
+        id: 1,
+        ancestors: Vec::new(),
+        start: StartNumber::new(1).expect("small"),
+        parity: 0,
+        drives: vec![Member { drive: DriveId(1), out_since: 0 }],
+        in_sync: vec![1; 2],
+    };
+    let content = [&[0; 8][..], &topology.encode(), bytes].concat();
+    check(&enveloped(b"HAFIZBAK", &content, ENVELOPE_LEN + content.len()));
+}
+
+/// The mark of an incomplete restore.
+pub fn restore_mark(bytes: &[u8]) {
+    let check = |bytes: &[u8]| {
+        if let Ok(mark) = Mark::decode(bytes) {
+            assert_eq!(Mark::decode(&mark.encode()), Ok(mark));
+        }
+    };
+    check(bytes);
+    check(&enveloped(b"HAFIZRST", bytes, ENVELOPE_LEN + bytes.len()));
+}
+
 /// `content`, or as much of it as fits, in an envelope with a right checksum.
 fn enveloped(magic: &[u8; 8], content: &[u8], total: usize) -> Vec<u8> {
     wrap(magic, 1, &content[..content.len().min(total - ENVELOPE_LEN)], total)
@@ -190,7 +224,7 @@ mod tests {
     /// The targets hold on bytes of every length and on a few that are nearly right.
     #[test]
     fn no_target_fails_on_arbitrary_bytes() {
-        let targets: [fn(&[u8]); 11] = [
+        let targets: [fn(&[u8]); 13] = [
             drive_identity,
             topology,
             volume_page,
@@ -202,6 +236,8 @@ mod tests {
             bucket,
             index_key,
             ckpt,
+            backup_manifest,
+            restore_mark,
         ];
         let mut state = 0x9e37_79b9_7f4a_7c15_u64;
         for round in 0..4000_usize {

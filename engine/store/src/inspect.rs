@@ -208,21 +208,21 @@ fn slot_files(dir: &Path) -> Result<Vec<SlotFile>, Failure> {
 }
 
 /// The first page of a slot file, if it is the one that its name says.
-fn read_page(path: &Path, volume: VolumeId, slot: usize) -> Result<VolumePage, String> {
+pub(crate) fn read_page(path: &Path, volume: VolumeId, slot: usize) -> Result<VolumePage, String> {
     let bytes = read_front(path, PAGE_BYTES)?;
     let (page, said) = VolumePage::decode(&bytes).map_err(|why| why.to_string())?;
     if page.volume == volume && said == slot { Ok(page) } else { Err("it is the page of another file".to_owned()) }
 }
 
 /// The first `len` bytes of a file, or as many as there are.
-fn read_front(path: &Path, len: usize) -> Result<Vec<u8>, String> {
+pub(crate) fn read_front(path: &Path, len: usize) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
     let read = File::open(path).and_then(|file| file.take(len as u64).read_to_end(&mut bytes));
     read.map(|_| bytes).map_err(|error| error.to_string())
 }
 
 /// Names in a directory, none if it is not there.
-fn names_in(dir: &Path) -> Result<Vec<String>, Failure> {
+pub(crate) fn names_in(dir: &Path) -> Result<Vec<String>, Failure> {
     let fail = |error| Failure::Io { path: dir.to_owned(), error };
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,

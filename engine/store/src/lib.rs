@@ -4,6 +4,7 @@
 //! durable; nothing is freed that is not proved dead; a reader sees durable entries only, in LSN order. Must never know:
 //! HTTP, XML, headers, principals, policies.
 
+mod backup;
 mod bucket;
 mod cache;
 mod data;
@@ -28,6 +29,7 @@ mod planted;
 mod put;
 mod read;
 mod recovery;
+pub mod salvage;
 mod space;
 mod store;
 mod stripe;
@@ -36,6 +38,9 @@ mod usage;
 mod verification;
 mod volume;
 
+pub use backup::{
+    BackupState, MANIFEST_NAME, Outcome, PartitionRestored, RestoreOptions, RestoreRefusal, Restored, Taken, restore,
+};
 pub use bucket::Bucket;
 pub use drives::{DriveState, DriveStatus};
 pub use error::{Error, Result};

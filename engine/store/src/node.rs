@@ -21,6 +21,7 @@ use rt::file::FileLock;
 
 pub use crate::topology::{AdmitError, OpenError};
 
+use crate::backup::BackupState;
 use crate::drive::{Blame, Drive, Op, State, blame};
 use crate::error::{Error, Result};
 use crate::heal::Heal;
@@ -117,6 +118,10 @@ pub(crate) struct Node {
     turns: TurnQueue,
     /// The last reading of everything that was asked for.
     pub(crate) verification: Mutex<Verification>,
+    /// The last backup that was asked for.
+    pub(crate) backup: Mutex<BackupState>,
+    /// The tables were restored from a backup and lack commits: nothing is freed, nor written once this start serves.
+    restored: bool,
     /// Set when the in-set would have to shrink below what it may: nothing more is acknowledged.
     refuses_writes: AtomicBool,
     /// Room for what makes room when the drives are full.
@@ -191,6 +196,11 @@ impl Node {
     /// Whether too few drives are left for writes to be acknowledged.
     pub(crate) fn refuses_writes(&self) -> bool {
         self.refuses_writes.load(Relaxed)
+    }
+
+    /// Whether the tables were restored and lack commits: what they do not name may be alive.
+    pub(crate) fn is_restored(&self) -> bool {
+        self.restored
     }
 
     /// Whether new data is refused because the reserve is in use.

@@ -83,7 +83,12 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             StartError::Node(error) => error.fmt(f),
-            StartError::Index { partition, what } => write!(f, "open partition {}: {what}", partition.0),
+            StartError::Index { partition, what } => write!(
+                f,
+                "open partition {}: {what}; bring back a drive that has it, put the tables back from a backup with 'hafiz \
+                 restore', or take what is left with 'hafiz recover'",
+                partition.0
+            ),
             StartError::Store(error) => write!(f, "recover: {error}"),
         }
     }
@@ -140,7 +145,11 @@ pub async fn open(config: Config) -> std::result::Result<Summary, StartError> {
         ckpts.extend(opened.await?);
     }
     let recovered = recover(&node, &ckpts).await?;
-    let damaged: Vec<_> = recovered.damage.iter().flat_map(|damage| damage.partitions.iter().copied()).collect();
+    let damaged: Vec<_> = match node.is_restored() {
+        false => recovered.damage.iter().flat_map(|damage| damage.partitions.iter().copied()).collect(),
+        // That commits are missing is known, and what is there is wanted.
+        true => Vec::new(),
+    };
     let summary = Summary {
         deployment: node.deployment,
         start: node.start.value(),
@@ -158,6 +167,12 @@ pub async fn open(config: Config) -> std::result::Result<Summary, StartError> {
         rt::call(ShardId(shard), begin).await?;
     }
     here().at_owner(PartitionId::BUCKETS, |store| async move { store.resume_buckets().await }).await?;
+    if node.is_restored() {
+        telemetry::warn!("the tables were restored and lack commits: nothing is written or freed, copy what is there");
+        for shard in 0..rt::shard_count() {
+            rt::call(ShardId(shard), || async { local().log().refuse() }).await;
+        }
+    }
     for shard in 0..rt::shard_count() {
         rt::call(ShardId(shard), || async { local().resume() }).await;
     }
@@ -559,6 +574,9 @@ impl ShardStore {
     fn resume(&self) {
         let store = local();
         drop(rt::spawn(self.partitions.clone().run_flusher(store)));
+        if self.node.is_restored() {
+            return;
+        }
         drop(rt::spawn(space::run(local())));
         for partition in self.partitions.all() {
             let store = local();

@@ -36,6 +36,8 @@ pub(crate) fn parse(method: &str, path: &str, address: &Address) -> Result<Admin
         ["heal"] => ("GET", AdminRequest::HealStatus),
         ["verify"] if method == "POST" => ("POST", AdminRequest::Verify),
         ["verify"] => ("GET", AdminRequest::VerifyStatus),
+        ["backup"] if method == "POST" => ("POST", AdminRequest::Backup { dir: dir()? }),
+        ["backup"] => ("GET", AdminRequest::BackupStatus),
         _ => return Err(AdminReply::refused(404, "there is no such admin operation")),
     };
     if method != wanted {
@@ -86,6 +88,9 @@ mod tests {
         check("GET", "/-/admin/v1/heal", Ok(AdminRequest::HealStatus));
         check("POST", "/-/admin/v1/verify", Ok(AdminRequest::Verify));
         check("GET", "/-/admin/v1/verify", Ok(AdminRequest::VerifyStatus));
+        check("POST", "/-/admin/v1/backup?dir=%2Fb", Ok(AdminRequest::Backup { dir: "/b".into() }));
+        check("POST", "/-/admin/v1/backup", Err(400));
+        check("GET", "/-/admin/v1/backup", Ok(AdminRequest::BackupStatus));
         check("GET", "/-/admin/v1/", Err(404));
         check("DELETE", "/-/admin/v1/drives", Err(405));
     }

@@ -7,3 +7,4 @@ pub const REPLACE_DRIVE: &str = "hafiz:ReplaceDrive";
 pub const DRAIN_DRIVE: &str = "hafiz:DrainDrive";
 pub const GET_HEAL_STATUS: &str = "hafiz:GetHealStatus";
 pub const VERIFY: &str = "hafiz:Verify";
+pub const BACKUP: &str = "hafiz:Backup";

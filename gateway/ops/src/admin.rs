@@ -1,5 +1,6 @@
 //! Operations on the server itself: its drives and their health. Replies are JSON.
 
+mod backup;
 mod json;
 mod verify;
 
@@ -42,6 +43,12 @@ pub enum AdminRequest {
     Verify,
     /// How that stands, or what it found.
     VerifyStatus,
+    /// Begins a backup of the metadata into a directory of the server's machine.
+    Backup {
+        dir: PathBuf,
+    },
+    /// How that stands.
+    BackupStatus,
 }
 
 impl Administrative for AdminRequest {
@@ -54,6 +61,7 @@ impl Administrative for AdminRequest {
             AdminRequest::DrainDrive { .. } | AdminRequest::UndrainDrive { .. } => actions::DRAIN_DRIVE,
             AdminRequest::HealStatus => actions::GET_HEAL_STATUS,
             AdminRequest::Verify | AdminRequest::VerifyStatus => actions::VERIFY,
+            AdminRequest::Backup { .. } | AdminRequest::BackupStatus => actions::BACKUP,
         }
     }
 }
@@ -84,6 +92,8 @@ pub async fn administer(ops: &Ops, request: Authorized<AdminRequest>) -> AdminRe
         AdminRequest::HealStatus => Ok(ok(heal_status(ops))),
         AdminRequest::Verify => Ok(verify::begin(ops).await),
         AdminRequest::VerifyStatus => Ok(verify::status(ops)),
+        AdminRequest::Backup { dir } => backup::begin(ops, dir).await,
+        AdminRequest::BackupStatus => Ok(backup::status(ops)),
     };
     outcome.unwrap_or_else(|refusal| refusal)
 }

@@ -7,7 +7,7 @@ const DEPTH_MAX: usize = 16;
 
 /// A value. Looking for what is not there gives nothing: empty text, 0, false.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Json {
+pub(crate) enum Json {
     Null,
     Truth(bool),
     Number(u64),
@@ -18,7 +18,7 @@ pub(super) enum Json {
 
 impl Json {
     /// `None` when it is no JSON, or has numbers that are not whole.
-    pub(super) fn parse(text: &str) -> Option<Json> {
+    pub(crate) fn parse(text: &str) -> Option<Json> {
         let mut reader = Reader { text, at: 0 };
         let value = reader.value(0)?;
         reader.skip_space();
@@ -32,29 +32,29 @@ impl Json {
         }
     }
 
-    pub(super) fn text(&self, name: &str) -> &str {
+    pub(crate) fn text(&self, name: &str) -> &str {
         match self.field(name) {
             Some(Json::Text(text)) => text,
             _ => "",
         }
     }
 
-    pub(super) fn number_if(&self, name: &str) -> Option<u64> {
+    pub(crate) fn number_if(&self, name: &str) -> Option<u64> {
         match self.field(name) {
             Some(Json::Number(number)) => Some(*number),
             _ => None,
         }
     }
 
-    pub(super) fn number(&self, name: &str) -> u64 {
+    pub(crate) fn number(&self, name: &str) -> u64 {
         self.number_if(name).unwrap_or(0)
     }
 
-    pub(super) fn truth(&self, name: &str) -> bool {
+    pub(crate) fn truth(&self, name: &str) -> bool {
         self.field(name) == Some(&Json::Truth(true))
     }
 
-    pub(super) fn list(&self, name: &str) -> &[Json] {
+    pub(crate) fn list(&self, name: &str) -> &[Json] {
         match self.field(name) {
             Some(Json::List(list)) => list,
             _ => &[],

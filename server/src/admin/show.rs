@@ -136,6 +136,22 @@ fn bytes_of(bytes: u64) -> String {
     format!("{value:.decimals$} {}", UNITS[unit])
 }
 
+pub(super) fn backup_line(reply: &Json) -> String {
+    format!("{} of {} partitions", reply.number("partitions_done"), reply.number("partitions"))
+}
+
+pub(super) fn backup(reply: &Json) -> String {
+    format!(
+        "the metadata of {} partitions is in {}: {} files, {} bytes, of start {}, epoch {}\n",
+        reply.number("partitions"),
+        reply.text("dir"),
+        reply.number("files"),
+        reply.number("bytes"),
+        reply.number("start"),
+        reply.number("epoch")
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

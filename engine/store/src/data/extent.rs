@@ -48,6 +48,15 @@ impl Extent {
         pages(geometry, self.len, self.stripe_data)
     }
 
+    /// The same for an extent of which nothing is known but what is written; `None` if it cannot exist.
+    pub(crate) fn pages_if_possible(&self, geometry: Geometry) -> Option<u32> {
+        let possible = (1..=STRIPE_LEN_MAX as u32).contains(&self.stripe_data);
+        let stripes = self.len.div_ceil(u64::from(self.stripe_data).max(1));
+        // Every stripe takes a page at least.
+        let pages = (possible && stripes <= u64::from(u32::MAX)).then(|| self.pages(geometry))?;
+        u32::try_from(pages).ok()
+    }
+
     /// The stripe that holds byte `offset` of this extent, with the bytes up to `end` that it holds. `None` if a record
     /// states a place that cannot exist.
     pub(crate) fn stripe(&self, geometry: Geometry, offset: u64, end: u64) -> Option<StripeRange> {

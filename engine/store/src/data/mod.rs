@@ -9,5 +9,5 @@ mod sim_tests;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use extent::{Extent, Extents, StripeRange};
+pub(crate) use extent::{Extent, Extents, StripeRange, stripe_data};
 pub(crate) use writer::{Coverage, Placed, Run, Stored, Writer, buffer_budget, stripe_memory};

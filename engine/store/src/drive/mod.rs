@@ -19,6 +19,8 @@ pub(crate) const VOLUMES_NAME: &str = "volumes";
 pub(crate) const INDEX_NAME: &str = "index";
 /// Locked by the process that has the drive.
 pub(crate) const LOCK_NAME: &str = "hafiz.lock";
+/// Lies on drives whose tables were restored and lack commits: nothing is written, and nothing freed.
+pub(crate) const RESTORED_NAME: &str = "restored";
 /// What is written aside and renamed ends so.
 pub(crate) const ASIDE_SUFFIX: &str = ".new";
 

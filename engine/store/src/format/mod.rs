@@ -6,6 +6,7 @@
 //! reserved (u16, zero), length of envelope and content together (u32), CRC32C over those bytes but for itself (u32),
 //! reserved (u32, zero), content; the rest of the page or copy is zero.
 
+pub(crate) mod backup;
 pub(crate) mod batch;
 pub(crate) mod drive;
 pub(crate) mod fragment;

@@ -44,6 +44,11 @@ pub(crate) fn bucket(name: &str) -> Vec<u8> {
     out
 }
 
+/// Whether the value is a bucket, live or dead.
+pub(crate) fn is_bucket(key: &[u8]) -> bool {
+    key.first() == Some(&BUCKET)
+}
+
 /// All buckets, and after the last one.
 pub(crate) fn buckets() -> (Vec<u8>, Vec<u8>) {
     (vec![BUCKET], vec![BUCKET + 1])
@@ -204,6 +209,11 @@ pub(crate) fn parse_place(key: &[u8]) -> Option<(VolumeId, SlotOffset)> {
     let at: [u8; 4] = rest.try_into().ok()?;
     let place = (VolumeId(u64::from_be_bytes(*volume)), SlotOffset(u32::from_be_bytes(at)));
     matches!(*tag, EXTENT | DEAD).then_some(place)
+}
+
+/// Volume and offset of a dead range.
+pub(crate) fn parse_dead(key: &[u8]) -> Option<(VolumeId, SlotOffset)> {
+    parse_place(key).filter(|_| key[0] == DEAD)
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

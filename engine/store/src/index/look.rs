@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use super::mirror::{CURRENT, TABLES};
-use super::tree::{Caches, Tree, TreeError};
+use super::scan::Cursor as _;
+use super::tree::{Bytes, Caches, Tree, TreeError};
 use crate::format::batch::Ckpt;
 
 const CACHE_BYTES: u64 = 8 << 20;
@@ -30,11 +31,51 @@ pub(crate) struct Looked {
 ///
 /// Errors: also when the tree changes meanwhile; then it may be tried again. Blocks.
 pub(crate) fn look(dir: &Path, key: &[u8]) -> Result<Option<Looked>, TreeError> {
-    let Some(version) = version(dir)? else { return Ok(None) };
-    let links = Links::make(dir, &version)?;
-    let tree = Tree::open(&links.dir, &Caches::new(CACHE_BYTES, FILES_MAX))?;
-    let (ckpt, value) = (super::read_ckpt(&tree)?, tree.get(key)?.map(|value| value.to_vec()));
-    Ok(Some(Looked { ckpt, value, version }))
+    let Some(opened) = Opened::open(dir)? else { return Ok(None) };
+    let value = opened.tree.get(key)?.map(|value| value.to_vec());
+    Ok(Some(Looked { ckpt: opened.ckpt, value, version: opened.version }))
+}
+
+/// A copy that is being read.
+pub(crate) struct Opened {
+    tree: Tree,
+    pub(crate) ckpt: Ckpt,
+    version: Vec<u8>,
+    /// Dropped behind the tree.
+    _links: Links,
+}
+
+impl Opened {
+    /// Opens the copy in `dir`; `None` when there is no tree. Blocks.
+    pub(crate) fn open(dir: &Path) -> Result<Option<Opened>, TreeError> {
+        let Some(version) = version(dir)? else { return Ok(None) };
+        let links = Links::make(dir, &version)?;
+        let tree = Tree::open(&links.dir, &Caches::new(CACHE_BYTES, FILES_MAX))?;
+        Ok(Some(Opened { ckpt: super::read_ckpt(&tree)?, tree, version, _links: links }))
+    }
+
+    /// Reads every block.
+    pub(crate) fn read_all(&self) -> Result<(), TreeError> {
+        self.tree.scan(|cursor| {
+            cursor.seek(&[], &[0xff])?;
+            while cursor.next()?.is_some() {}
+            Ok(())
+        })
+    }
+
+    /// Up to `max` keys from `from` on and before `to`, with their values.
+    pub(crate) fn rows(&self, from: &[u8], to: &[u8], max: usize) -> Result<Vec<(Bytes, Bytes)>, TreeError> {
+        self.tree.scan(|cursor| {
+            cursor.seek(from, to)?;
+            let mut rows = Vec::new();
+            while rows.len() < max
+                && let Some(row) = cursor.next()?
+            {
+                rows.push(row);
+            }
+            Ok(rows)
+        })
+    }
 }
 
 /// What names the current version of the tree in `dir`; `None` when there is no tree.

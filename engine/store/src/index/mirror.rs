@@ -23,15 +23,25 @@ const COPIED: &str = "hafiz.tables";
 const COPIED_MAGIC: &[u8; 8] = b"HFZTABLE";
 const COPIED_VERSION: u16 = 1;
 const COPIED_ENTRY_LEN: usize = 32;
+/// End the names of directories of links, for the copies of a flush and for a backup.
+const LINKS: &str = ".links";
+const BACKUP_LINKS: &str = ".backup";
 const TEMPORARY: &str = "hafiz.new";
 
 /// Call before a directory is flushed into: it is no longer a copy. Also removes links that a crash left behind.
 pub(super) fn become_source(dir: &Path) -> io::Result<()> {
-    remove_dir_if_there(&beside(dir))?;
+    remove_dir_if_there(&beside(dir, LINKS))?;
     if remove_if_there(&dir.join(COPIED))? {
         sync_dir(dir)?;
     }
     Ok(())
+}
+
+/// Removes links of a backup that a crash broke off: they only hold room.
+pub(super) fn forget_backup(dir: &Path) {
+    if let Err(error) = remove_dir_if_there(&beside(dir, BACKUP_LINKS)) {
+        telemetry::warn!("links of a broken off backup stay: {error}"; dir = dir.display());
+    }
 }
 
 /// Takes a directory that cannot be opened out of the way, and keeps it for whoever wants to look.
@@ -55,7 +65,15 @@ pub(super) struct Snapshot {
 impl Snapshot {
     /// Links the files of the tree in `source`, which does not change meanwhile, into a directory beside it.
     pub(super) fn take(source: &Path, tables: &[TableFile]) -> io::Result<Snapshot> {
-        let dir = beside(source);
+        Snapshot::take_in(beside(source, LINKS), source, tables)
+    }
+
+    /// The same, in a directory that flushes leave alone.
+    pub(super) fn take_for_backup(source: &Path, tables: &[TableFile]) -> io::Result<Snapshot> {
+        Snapshot::take_in(beside(source, BACKUP_LINKS), source, tables)
+    }
+
+    fn take_in(dir: PathBuf, source: &Path, tables: &[TableFile]) -> io::Result<Snapshot> {
         remove_dir_if_there(&dir)?;
         fs::create_dir(&dir)?;
         fs::create_dir(dir.join(TABLES))?;
@@ -169,9 +187,9 @@ fn table_path(dir: &Path, id: u64) -> PathBuf {
     dir.join(TABLES).join(id.to_string())
 }
 
-fn beside(source: &Path) -> PathBuf {
+fn beside(source: &Path, ending: &str) -> PathBuf {
     let mut name = source.file_name().unwrap_or_default().to_os_string();
-    name.push(".links");
+    name.push(ending);
     source.with_file_name(name)
 }
 

@@ -20,7 +20,7 @@ use crate::format::batch::{Ckpt, Position};
 use crate::format::{Invalid, Reader};
 use crate::ids::Lsn;
 use crate::planted::{self, Bug};
-pub(crate) use look::{Looked, look, version};
+pub(crate) use look::{Looked, Opened, look, version};
 use scan::{Page, Scan, Upper};
 #[cfg(test)]
 pub(crate) use tree::Stats as TreeStats;
@@ -110,6 +110,7 @@ impl Index {
                 (tree, Ckpt { lsn: Lsn::ZERO, position: None }, whole)
             }
         };
+        copies.iter().for_each(|copy| mirror::forget_backup(copy));
         let settle = mirror::become_source(tree.dir());
         settle.map_err(|error| {
             OpenError::Failed(vec![FailedCopy { dir: tree.dir().to_path_buf(), error: error.into() }])
@@ -207,6 +208,19 @@ impl Index {
             // All that was flushed is in every copy, and what was half merged is not in use.
             Err(error) => self.replace(&mut upkeep, &tree, error).map(drop),
         }
+    }
+
+    /// Copies the tables as they are now into the directory `to`, which is made. Flushes and merges go on meanwhile, but for
+    /// the moment in which files are linked. May take long.
+    pub(crate) fn copy_out(&self, to: &Path) -> Result<(), TreeError> {
+        let snapshot = {
+            let _nothing_changes = self.upkeep();
+            let tree = self.tree();
+            mirror::Snapshot::take_for_backup(tree.dir(), &tree.table_files()?)?
+        };
+        let copied = snapshot.copy_to(to);
+        snapshot.remove()?;
+        Ok(copied?)
     }
 
     /// Copies that are known to hold all that was let go of: of the others the last flush, or the one before the start,

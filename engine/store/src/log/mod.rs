@@ -9,7 +9,7 @@
 mod ticket;
 mod writer;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -76,6 +76,8 @@ pub(crate) struct Log {
     node: Arc<Node>,
     sink: Rc<dyn Sink>,
     state: RefCell<State>,
+    /// Nothing is taken any more.
+    refuses: Cell<bool>,
     /// Something for the writer to look at.
     work: Signal,
     /// Nothing waits and nothing is on its way.
@@ -145,15 +147,23 @@ impl Log {
             leave_sick: false,
         };
         let (work, idle) = Default::default();
-        let log = Rc::new(Log { node, sink, state: RefCell::new(state), work, idle });
+        let log = Rc::new(Log { node, sink, state: RefCell::new(state), refuses: Cell::new(false), work, idle });
         drop(rt::spawn(log.clone().run()));
         Ok(log)
+    }
+
+    /// From now on every entry is refused.
+    pub(crate) fn refuse(&self) {
+        self.refuses.set(true);
     }
 
     /// Queues an entry behind all others. Never waits.
     ///
     /// `Busy` when too much waits already; `Full` or `Unavailable` while no volume can be written. Then nothing happened.
     pub(crate) fn append(&self, entry: Entry) -> Result<Ticket> {
+        if self.refuses.get() {
+            return Err(Error::Unavailable("the tables were restored and lack commits: read only"));
+        }
         let len = entry.batch_len();
         let mut state = self.state.borrow_mut();
         match &state.mode {

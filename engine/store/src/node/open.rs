@@ -10,7 +10,7 @@ use rt::file::FileLock;
 use super::epoch::write_everywhere;
 use super::flag::Flag;
 use super::{Config, INSTANCES, Node, SHARDS_MAX, places, watch};
-use crate::drive::{Drive, Looked, State, form, look};
+use crate::drive::{Drive, Looked, RESTORED_NAME, State, form, look, write_whole};
 use crate::heal::Heal;
 use crate::ids::{DriveId, StartNumber};
 use crate::planted::{self, Bug};
@@ -97,6 +97,7 @@ async fn start(mut config: Config, mut looked: Vec<Looked>, mut chosen: Chosen) 
     for notice in notices(&looked, &chosen, &drives) {
         telemetry::warn!("{notice}");
     }
+    let restored = spread_mark(&drives).await?;
     let node = Arc::new_cyclic(|this| Node {
         deployment: topology.deployment,
         start: number,
@@ -107,6 +108,8 @@ async fn start(mut config: Config, mut looked: Vec<Looked>, mut chosen: Chosen) 
         topology: RwLock::new(Arc::new(topology)),
         turns: TurnQueue::default(),
         verification: Mutex::default(),
+        backup: Mutex::default(),
+        restored,
         refuses_writes: AtomicBool::new(false),
         reserve: Reserve::default(),
         heal: Heal::default(),
@@ -123,6 +126,24 @@ async fn start(mut config: Config, mut looked: Vec<Looked>, mut chosen: Chosen) 
     places::write(&node).await;
     drop(rt::spawn(watch::watch(Arc::downgrade(&node))));
     Ok(node)
+}
+
+/// Whether any drive has the mark of an incomplete restore. Then all get it: the drive that has it may go.
+async fn spread_mark(drives: &[Arc<Drive>]) -> Result<bool, OpenError> {
+    let failed = |path: PathBuf| move |error| OpenError::Io { path, doing: "read or write", error };
+    let (mut mark, mut without) = (None, Vec::new());
+    for drive in drives.iter().filter(|drive| drive.is_usable()) {
+        let path = drive.dir.join(RESTORED_NAME);
+        match rt::file::exists(&path).await.map_err(failed(path.clone()))? {
+            true => mark = Some(rt::file::read(&path).await.map_err(failed(path))?),
+            false => without.push(path),
+        }
+    }
+    let Some(mark) = mark else { return Ok(false) };
+    for path in without {
+        write_whole(&path, mark.clone()).await.map_err(failed(path))?;
+    }
+    Ok(true)
 }
 
 /// A drive for each member of the list, in its order. Missing ones get the directories that hold no drive, for want of

@@ -1,6 +1,7 @@
 //! From the memtable into the tree and its copies, then let go.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -127,6 +128,13 @@ impl Partition {
     fn is_far_behind(&self, sealed: Logged) -> bool {
         let logged = self.stream.logged();
         logged.bytes - sealed.bytes >= LOG_DISTANCE_BYTES || logged.entries - sealed.entries >= LOG_DISTANCE_ENTRIES
+    }
+
+    /// Flushes what is durable now, then copies the tables into the directory `to`, which is made. Commits go on meanwhile.
+    pub(crate) async fn copy_out(&self, to: PathBuf) -> Result<(), FlushError> {
+        self.flush().await?;
+        let index = self.index.clone();
+        rt::offload(move || index.copy_out(&to)).await.map_err(FlushError::Index)
     }
 
     /// Flushes as often as it is needed until nothing durable is left in memory: before a shutdown.

@@ -18,7 +18,7 @@ mod tests;
 
 pub(crate) use build::{Fill, Fragment, Stamp, build, payloads};
 pub(crate) use header::header_at;
-pub(crate) use layout::{Layout, STRIPE_LEN_MAX};
+pub(crate) use layout::{Layout, STRIPE_LEN_MAX, cut};
 pub use read::ReadError;
 pub(crate) use read::{read, read_body, read_body_repaired};
 pub(crate) use write::write;

@@ -4,7 +4,11 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use crate::drive::{INDEX_NAME, TOPOLOGY_NAME, VOLUMES_NAME};
 use crate::ids::{DeploymentId, DriveId};
+
+/// What is left in a drive that lost its identity.
+const LEFT_NAMES: [&str; 3] = [INDEX_NAME, TOPOLOGY_NAME, VOLUMES_NAME];
 
 /// One variant for each refusal; the text says what to do.
 #[derive(Debug)]
@@ -41,6 +45,12 @@ impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             OpenError::Directories(what) => f.write_str(what),
+            OpenError::NotEmpty { dir, entry } if LEFT_NAMES.contains(&entry.as_str()) => write!(
+                f,
+                "{} holds '{entry}' and no drive identity: if it is a drive that lost it, move it aside as it is and start \
+                 with the same directories; when too few drives are left, 'hafiz recover' takes what is on all of them",
+                dir.display()
+            ),
             OpenError::NotEmpty { dir, entry } => {
                 write!(f, "{} holds '{entry}' and is not a drive of this store; give an empty directory", dir.display())
             }
@@ -111,7 +121,11 @@ impl fmt::Display for OpenError {
                 "parity {asked} was asked for, but the deployment was formed with {formed_with}; leave the option out"
             ),
             OpenError::Damaged { dir, what } => {
-                write!(f, "{}: {what} cannot be read, and no other drive has it", dir.display())
+                write!(
+                    f,
+                    "{}: {what} cannot be read, and no other drive has it; 'hafiz recover' takes what is left on the drives",
+                    dir.display()
+                )
             }
             OpenError::StartsUsedUp => f.write_str("this deployment has used all of its 16,777,215 starts"),
             OpenError::Io { path, doing, error } => write!(f, "{doing} {}: {error}", path.display()),
