@@ -6,25 +6,20 @@ package main
 import (
 	"bufio"
 	"bytes"
-	"crypto/hmac"
 	"crypto/md5"
-	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/url"
-	"sort"
-	"strings"
 	"time"
+
+	"hafiz/tests/signature"
 )
 
 const (
-	user     = "tester"
-	password = "a-password-for-tests"
-	region   = "us-east-1"
-	bucket   = "linear"
+	bucket = "linear"
 	// A request without an answer after so long has an unknown outcome.
 	answerMax = 10 * time.Second
 	dialMax   = 5 * time.Second
@@ -47,53 +42,10 @@ type answer struct {
 	body   []byte
 }
 
-func sha(data []byte) string {
-	sum := sha256.Sum256(data)
-	return hex.EncodeToString(sum[:])
-}
-
-func mac(key []byte, text string) []byte {
-	hash := hmac.New(sha256.New, key)
-	hash.Write([]byte(text))
-	return hash.Sum(nil)
-}
-
 // The ETag, in quotes, of a body that was put in one piece.
 func etagOf(body []byte) string {
 	sum := md5.Sum(body)
 	return `"` + hex.EncodeToString(sum[:]) + `"`
-}
-
-// Signs a request that has no query, with every header that is set.
-func sign(r *http.Request, body []byte, now time.Time) {
-	date := now.UTC().Format("20060102T150405Z")
-	payload := sha(body)
-	r.Header.Set("x-amz-date", date)
-	r.Header.Set("x-amz-content-sha256", payload)
-	values := map[string]string{"host": r.Host}
-	for name := range r.Header {
-		values[strings.ToLower(name)] = strings.TrimSpace(r.Header.Get(name))
-	}
-	names := make([]string, 0, len(values))
-	for name := range values {
-		names = append(names, name)
-	}
-	sort.Strings(names)
-	var lines strings.Builder
-	for _, name := range names {
-		fmt.Fprintf(&lines, "%s:%s\n", name, values[name])
-	}
-	signed := strings.Join(names, ";")
-	canonical := strings.Join([]string{r.Method, r.URL.Path, "", lines.String(), signed, payload}, "\n")
-	scope := date[:8] + "/" + region + "/s3/aws4_request"
-	text := strings.Join([]string{"AWS4-HMAC-SHA256", date, scope, sha([]byte(canonical))}, "\n")
-	key := []byte("AWS4" + password)
-	for _, part := range []string{date[:8], region, "s3", "aws4_request"} {
-		key = mac(key, part)
-	}
-	signature := hex.EncodeToString(mac(key, text))
-	r.Header.Set("Authorization",
-		fmt.Sprintf("AWS4-HMAC-SHA256 Credential=%s/%s, SignedHeaders=%s, Signature=%s", user, scope, signed, signature))
 }
 
 // A connection that is made when it is needed and closed after any trouble.
@@ -147,7 +99,7 @@ func (c *connection) exchange(q request) (answer, error) {
 	for name, value := range q.headers {
 		r.Header.Set(name, value)
 	}
-	sign(r, q.body, time.Now())
+	signature.Sign(r, signature.Hash(q.body), time.Now())
 	if len(q.body) > 0 {
 		r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(q.body)), int64(len(q.body))
 	}

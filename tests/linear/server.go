@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"hafiz/tests/signature"
 )
 
 const (
@@ -92,7 +94,7 @@ func (p *process) launch() error {
 			p.command.Env = append(p.command.Env, variable)
 		}
 	}
-	p.command.Env = append(p.command.Env, "HAFIZ_ROOT_USER="+user, "HAFIZ_ROOT_PASSWORD="+password)
+	p.command.Env = append(p.command.Env, "HAFIZ_ROOT_USER="+signature.User, "HAFIZ_ROOT_PASSWORD="+signature.Password)
 	if err := p.command.Start(); err != nil {
 		return err
 	}

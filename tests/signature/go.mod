@@ -1,0 +1,3 @@
+module hafiz/tests/signature
+
+go 1.26
