@@ -56,6 +56,8 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("quick-xml", &["s3"]),
     ("rustls", &["http"]),
     ("serde", &["hafiz"]),
+    // Under `--cfg shuttle` only.
+    ("shuttle", &["rt"]),
     ("toml", &["hafiz"]),
     ("xxhash-rust", &["codec"]),
 ];

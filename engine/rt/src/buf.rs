@@ -44,6 +44,9 @@ const _: () = assert!(SUPERBLOCK_BYTES == 4 * CLASS_BYTES[4] && SUPERBLOCK_BYTES
 static WAITS: telemetry::Counter =
     telemetry::Counter::new("hafiz_buffer_waits_total", "Buffer allocations that had to wait.");
 
+static WAITING: telemetry::Gauge = telemetry::Gauge::new("hafiz_buffer_waiters", "Tasks that wait for a buffer.");
+static USED: telemetry::Gauge = telemetry::Gauge::new("hafiz_buffer_used_bytes", "Buffers that are not in their pool.");
+
 /// The length asked for is above `BUF_BYTES_MAX`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooLarge;
@@ -77,6 +80,7 @@ pub async fn alloc_checked(len: usize) -> Result<Buf, TooLarge> {
         return Ok(buf);
     }
     WAITS.add(1);
+    WAITING.add(1);
     Ok(Allocation { class, place: Rc::default() }.await)
 }
 
@@ -123,6 +127,13 @@ pub fn stats() -> Stats {
             waiting: std::array::from_fn(|class| state.waiting[class].len()),
             registered: shard.pool.registered.get(),
         }
+    })
+}
+
+/// Whether anyone on this shard waits for buffers, or for leave to take some (`sync::Semaphore::of_buffers`).
+pub fn is_scarce() -> bool {
+    shard::with(|shard| {
+        shard.pool.wanted.get() > 0 || shard.pool.state.borrow().waiting.iter().any(|waiting| !waiting.is_empty())
     })
 }
 
@@ -179,6 +190,7 @@ impl State {
             self.partial[class].pop();
         }
         self.used_bytes += CLASS_BYTES[class];
+        USED.add(CLASS_BYTES[class] as i64);
         Some(number * SUPERBLOCK_BYTES + index as usize * CLASS_BYTES[class])
     }
 
@@ -204,6 +216,7 @@ impl State {
         debug_assert!(!superblock.free.contains(&index), "a buffer comes back once");
         superblock.free.push(index);
         self.used_bytes -= CLASS_BYTES[class];
+        USED.add(-(CLASS_BYTES[class] as i64));
         if superblock.free.len() == 1 {
             self.partial[class].push(number);
         }
@@ -222,15 +235,20 @@ pub(crate) struct Pool {
     arena: Arc<Arena>,
     state: RefCell<State>,
     registered: Cell<bool>,
+    /// Tasks that wait for leave to take buffers.
+    pub(crate) wanted: Cell<usize>,
 }
 
 impl Pool {
     pub(crate) fn new(bytes: usize, inbox: Arc<Inbox>) -> io::Result<Pool> {
         let superblocks = bytes.max(ARENA_BYTES_MIN) / SUPERBLOCK_BYTES;
+        // Shown before anybody has waited.
+        WAITING.add(0);
         Ok(Pool {
             arena: Arena::map(superblocks * SUPERBLOCK_BYTES, inbox)?,
             state: RefCell::new(State::new(superblocks)),
             registered: Cell::new(false),
+            wanted: Cell::new(0),
         })
     }
 
@@ -308,9 +326,7 @@ impl Future for Allocation {
         if first {
             shard::with(|shard| {
                 shard.pool.state.borrow_mut().waiting[self.class].push_back(self.place.clone());
-                // Anything dropped elsewhere before `waiting` was announced is found by this look.
-                shard.pool.arena.set_waiting(true);
-                shard.pool.take_returned();
+                shard.pool.arena.wait_for_returned(|| shard.pool.take_returned());
             });
         }
         self.place.buf.take().map_or(Poll::Pending, Poll::Ready)
@@ -319,6 +335,7 @@ impl Future for Allocation {
 
 impl Drop for Allocation {
     fn drop(&mut self) {
+        WAITING.add(-1);
         shard::try_with(|shard| {
             if let Some(shard) = shard {
                 shard.pool.state.borrow_mut().waiting[self.class].retain(|place| !Rc::ptr_eq(place, &self.place));

@@ -81,6 +81,15 @@ pub fn check(dirs: &[PathBuf], locked_bytes: u64) -> Vec<Finding> {
     findings
 }
 
+/// Lets this process open as many files as it may, and says how many that are; `None` when there is no limit. The limit
+/// that a shell sets by default is for programs that use select(2).
+pub fn raise_open_files() -> Option<u64> {
+    if let Err(error) = sys::raise_open_files_limit() {
+        telemetry::warn!("the limit on open files could not be raised"; error = error);
+    }
+    sys::open_files_limit()
+}
+
 fn check_ring(locked_bytes: u64, add: &mut impl FnMut(Severity, String, &str)) {
     match uring::probe(None) {
         Ok(()) => {}
@@ -151,6 +160,13 @@ mod tests {
         assert_eq!(parse_release("6.8.0-31-generic"), Some((6, 8)));
         assert_eq!(parse_release("5.15-rc1"), Some((5, 15)));
         assert_eq!(parse_release("strange"), None);
+    }
+
+    #[test]
+    fn the_limit_on_open_files_is_raised_as_far_as_it_goes() {
+        let raised = raise_open_files();
+        assert_eq!(raised, sys::open_files_limit());
+        assert_eq!(raise_open_files(), raised, "there is nothing left to raise");
     }
 
     #[test]

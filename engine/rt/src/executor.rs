@@ -6,12 +6,13 @@ use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
 use crate::mailbox::Inbox;
 use crate::shard;
 use crate::slab::Slab;
+use crate::threads::atomic::{AtomicBool, Ordering};
+use crate::threads::{Bug, is_planted};
 
 type TaskFuture = Pin<Box<dyn Future<Output = ()>>>;
 
@@ -100,8 +101,17 @@ impl Executor {
             }
         };
         // From here on a wake-up queues the task again, also one that comes while it is being polled.
-        wake.queued.store(false, Ordering::Release);
-        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+        //
+        // Whoever finds the flag set has made its change before, under the lock that the task takes to look for it: so it
+        // is seen, or the task's own waker is found there and comes after this store.
+        if !is_planted(Bug::WakesWhilePolledLost) {
+            wake.queued.store(false, Ordering::Release);
+        }
+        let polled = future.as_mut().poll(&mut Context::from_waker(&waker));
+        if is_planted(Bug::WakesWhilePolledLost) {
+            wake.queued.store(false, Ordering::Release);
+        }
+        match polled {
             Poll::Ready(()) => {
                 let ended = self.tasks.borrow_mut().remove(slot);
                 drop(ended);

@@ -16,6 +16,8 @@ pub mod buf;
 pub mod check;
 mod executor;
 pub mod file;
+#[cfg(all(test, shuttle))]
+mod interleavings;
 mod mailbox;
 pub mod net;
 mod offload;
@@ -28,6 +30,7 @@ mod slab;
 mod start;
 pub mod sync;
 mod sys;
+mod threads;
 pub mod time;
 mod uring;
 

@@ -2,26 +2,25 @@
 
 use std::collections::VecDeque;
 use std::future::Future;
-use std::os::fd::OwnedFd;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use crate::executor::TaskWake;
+use crate::executor::{Executor, TaskWake};
 use crate::shard::{self, Backend, ShardId};
-use crate::sys;
+use crate::threads::atomic::{AtomicBool, AtomicI32, Ordering::SeqCst};
+use crate::threads::{Bug, Event, Mutex, MutexGuard, is_planted};
 
 /// Messages that may wait in one shard's mailbox; senders wait when it is full.
-pub const MAILBOX_MESSAGES_MAX: usize = 4096;
+pub const MAILBOX_MESSAGES_MAX: usize = if cfg!(shuttle) { 2 } else { 4096 };
 /// Messages a shard starts per turn, so that its own tasks are not starved.
-const MESSAGES_PER_TURN: usize = 256;
+const MESSAGES_PER_TURN: usize = if cfg!(shuttle) { 1 } else { 256 };
 
 static FULL: telemetry::Counter =
     telemetry::Counter::new("hafiz_mailbox_full_total", "Messages to other shards that had to wait for room.");
 
 /// Runs on the receiving shard; must only start a task there.
-type Message = Box<dyn FnOnce() + Send>;
+pub(crate) type Message = Box<dyn FnOnce() + Send>;
 
 #[derive(Default)]
 struct Queues {
@@ -40,13 +39,13 @@ pub(crate) struct Inbox {
     /// Set by the owner before its last look and its wait in the kernel.
     sleeping: AtomicBool,
     /// Written to wake the owner from threads without a ring. `None` in simulation, where nobody sleeps.
-    event: Option<OwnedFd>,
+    event: Option<Event>,
     /// The owner's ring, the target of wake-ups by other rings; -1 until it is up.
     ring_fd: AtomicI32,
 }
 
 impl Inbox {
-    pub(crate) fn new(shard: ShardId, event: Option<OwnedFd>) -> Inbox {
+    pub(crate) fn new(shard: ShardId, event: Option<Event>) -> Inbox {
         Inbox {
             shard,
             queues: Mutex::default(),
@@ -62,7 +61,7 @@ impl Inbox {
         self.queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn event(&self) -> Option<&OwnedFd> {
+    pub(crate) fn event(&self) -> Option<&Event> {
         self.event.as_ref()
     }
 
@@ -81,6 +80,9 @@ impl Inbox {
 
     /// `Err` gives the message back when the mailbox is full; the waker is kept and woken when there is room.
     fn push_message(&self, message: Message, waker: &Waker) -> Result<(), Message> {
+        if is_planted(Bug::NotifiedBeforeSent) {
+            self.notify();
+        }
         {
             let mut queues = self.lock();
             if queues.messages.len() >= MAILBOX_MESSAGES_MAX {
@@ -90,7 +92,9 @@ impl Inbox {
             }
             queues.messages.push_back(message);
         }
-        self.notify();
+        if !is_planted(Bug::NotifiedBeforeSent) {
+            self.notify();
+        }
         Ok(())
     }
 
@@ -121,7 +125,7 @@ impl Inbox {
         if self.take_sleeping()
             && let Some(event) = &self.event
         {
-            sys::eventfd_signal(event);
+            event.signal();
         }
     }
 
@@ -132,6 +136,11 @@ impl Inbox {
 
     /// Called by the owner before it waits. False when something came in: it must not wait.
     pub(crate) fn prepare_sleep(&self) -> bool {
+        if is_planted(Bug::LooksBeforeItSleeps) {
+            let is_idle = !self.pending.load(SeqCst);
+            self.sleeping.store(is_idle, SeqCst);
+            return is_idle;
+        }
         self.sleeping.store(true, SeqCst);
         if self.pending.load(SeqCst) {
             self.sleeping.store(false, SeqCst);
@@ -145,23 +154,34 @@ impl Inbox {
     }
 
     /// Takes what came in: queues woken tasks and starts messages. Runs on the owner with its shard current.
-    pub(crate) fn drain(&self, shard: &crate::shard::Shard) {
-        if !self.pending.swap(false, SeqCst) {
+    pub(crate) fn drain(&self, executor: &Executor) {
+        if is_planted(Bug::PendingClearedLate) {
+            if !self.pending.load(SeqCst) {
+                return;
+            }
+        } else if !self.pending.swap(false, SeqCst) {
             return;
         }
         let (messages, wakes, room) = {
             let mut queues = self.lock();
             let count = queues.messages.len().min(MESSAGES_PER_TURN);
             let messages: Vec<Message> = queues.messages.drain(..count).collect();
-            let room = count.min(queues.waiting.len());
+            // Some of those who waited may be gone, and would not pass it on: nobody waits for an empty mailbox.
+            let is_empty = queues.messages.is_empty() && !is_planted(Bug::GoneSendersCount);
+            let room = if is_empty { queues.waiting.len() } else { count.min(queues.waiting.len()) };
             let room: Vec<Waker> = queues.waiting.drain(..room).collect();
-            if !queues.messages.is_empty() {
+            let wakes = std::mem::take(&mut queues.wakes);
+            let are_more = !queues.messages.is_empty();
+            if is_planted(Bug::PendingClearedLate) {
+                drop(queues);
+                self.pending.store(are_more, SeqCst);
+            } else if are_more {
                 self.pending.store(true, SeqCst);
             }
-            (messages, std::mem::take(&mut queues.wakes), room)
+            (messages, wakes, room)
         };
         for wake in wakes {
-            shard.executor.push_ready(wake);
+            executor.push_ready(wake);
         }
         for message in messages {
             message();
@@ -194,9 +214,15 @@ impl<R> Reply<R> {
 
     pub(crate) fn put(&self, value: R) {
         let waker = {
-            let mut slot = self.lock();
-            slot.0 = Some(value);
-            slot.1.take()
+            if is_planted(Bug::ReplyWakesFirst) {
+                let waker = self.lock().1.take();
+                self.lock().0 = Some(value);
+                waker
+            } else {
+                let mut slot = self.lock();
+                slot.0 = Some(value);
+                slot.1.take()
+            }
         };
         if let Some(waker) = waker {
             waker.wake();
@@ -218,9 +244,9 @@ impl<R> Reply<R> {
     }
 }
 
-struct Posting {
-    inbox: Arc<Inbox>,
-    message: Option<Message>,
+pub(crate) struct Posting {
+    pub(crate) inbox: Arc<Inbox>,
+    pub(crate) message: Option<Message>,
 }
 
 impl Future for Posting {

@@ -15,6 +15,7 @@ use crate::mailbox::Inbox;
 use crate::offload::Offload;
 use crate::shard::{self, Backend, Shard, ShardId};
 use crate::sys;
+use crate::threads::Event;
 use crate::time::{self, Timers};
 use crate::uring::Driver;
 
@@ -94,7 +95,7 @@ pub fn run(
     };
     abort_on_panic();
     let inboxes: Result<Arc<[Arc<Inbox>]>, io::Error> =
-        (0..config.shards).map(|i| Ok(Arc::new(Inbox::new(ShardId(i), Some(sys::eventfd()?))))).collect();
+        (0..config.shards).map(|i| Ok(Arc::new(Inbox::new(ShardId(i), Some(Event::new()?))))).collect();
     let inboxes = inboxes.map_err(|error| StartError::System("create an eventfd".to_owned(), error))?;
     let run = Arc::new(Run {
         inboxes,
@@ -222,7 +223,7 @@ fn live(run: &Arc<Run>, shard: &Rc<Shard>, main: LocalFuture) {
     let driver = shard.driver();
     let inbox = shard.inbox();
     loop {
-        inbox.drain(shard);
+        inbox.drain(&shard.executor);
         shard.pool.take_returned();
         shard.timers.borrow_mut().fire(time::Instant::now());
         for _ in 0..shard.executor.ready_len().min(TASKS_PER_TURN) {

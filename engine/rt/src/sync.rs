@@ -67,11 +67,22 @@ pub struct Semaphore {
     free: Cell<usize>,
     total: usize,
     waiting: RefCell<VecDeque<Rc<Acquirer>>>,
+    /// Permits stand for buffers of the shard's pool.
+    is_of_buffers: bool,
 }
 
 impl Semaphore {
     pub fn new(permits: usize) -> Rc<Semaphore> {
-        Rc::new(Semaphore { free: Cell::new(permits), total: permits, waiting: RefCell::default() })
+        Semaphore::made(permits, false)
+    }
+
+    /// Permits for buffers of the shard's pool: who waits for them makes buffers scarce (`buf::is_scarce`).
+    pub fn of_buffers(permits: usize) -> Rc<Semaphore> {
+        Semaphore::made(permits, true)
+    }
+
+    fn made(permits: usize, is_of_buffers: bool) -> Rc<Semaphore> {
+        Rc::new(Semaphore { free: Cell::new(permits), total: permits, waiting: RefCell::default(), is_of_buffers })
     }
 
     pub fn available(&self) -> usize {
@@ -99,6 +110,7 @@ impl Semaphore {
         }
         let acquirer = Rc::new(Acquirer { wanted: count, granted: Cell::new(false), waker: RefCell::new(None) });
         self.waiting.borrow_mut().push_back(acquirer.clone());
+        let _wanted = self.is_of_buffers.then(Wanted::new);
         Acquiring { semaphore: self.clone(), acquirer }.await
     }
 
@@ -122,6 +134,22 @@ impl Semaphore {
                 waker.wake();
             }
         }
+    }
+}
+
+/// Someone waits for leave to take buffers.
+struct Wanted;
+
+impl Wanted {
+    fn new() -> Wanted {
+        crate::shard::with(|shard| shard.pool.wanted.set(shard.pool.wanted.get() + 1));
+        Wanted
+    }
+}
+
+impl Drop for Wanted {
+    fn drop(&mut self) {
+        crate::shard::with(|shard| shard.pool.wanted.set(shard.pool.wanted.get() - 1));
     }
 }
 

@@ -4,7 +4,7 @@
 use std::ffi::CString;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -52,11 +52,27 @@ pub(crate) fn eventfd() -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// Adds one to an eventfd. Only fails when the counter is about to overflow: then a wake-up is due anyway.
-pub(crate) fn eventfd_signal(fd: &OwnedFd) {
-    let one = 1u64;
-    // SAFETY: eight readable bytes; the descriptor is open as long as the reference lives.
-    let _full = unsafe { libc::write(fd.as_raw_fd(), (&raw const one).cast(), 8) };
+/// An eventfd that wakes a shard.
+pub(crate) struct Event(OwnedFd);
+
+#[cfg_attr(shuttle, expect(dead_code, reason = "models have their own"))]
+impl Event {
+    pub(crate) fn new() -> io::Result<Event> {
+        eventfd().map(Event)
+    }
+
+    /// Adds one. Only fails when the counter is about to overflow: then a wake-up is due anyway.
+    pub(crate) fn signal(&self) {
+        let one = 1u64;
+        // SAFETY: eight readable bytes; the descriptor is open as long as the reference lives.
+        let _full = unsafe { libc::write(self.0.as_raw_fd(), (&raw const one).cast(), 8) };
+    }
+}
+
+impl AsRawFd for Event {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
 }
 
 /// The cores this process may run on.
@@ -119,6 +135,16 @@ pub(crate) fn memlock_limit() -> Option<u64> {
 /// The soft limit on open files.
 pub(crate) fn open_files_limit() -> Option<u64> {
     limit(libc::RLIMIT_NOFILE)
+}
+
+/// Raises the soft limit on open files to the hard one, which anybody may.
+pub(crate) fn raise_open_files_limit() -> io::Result<()> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: a valid place for the result.
+    check(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) })?;
+    limit.rlim_cur = limit.rlim_max;
+    // SAFETY: reads a valid limit.
+    check(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) }).map(|_| ())
 }
 
 fn limit(resource: libc::__rlimit_resource_t) -> Option<u64> {

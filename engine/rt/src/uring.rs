@@ -4,7 +4,7 @@
 //! that moves into the ring's table and stays there until the completion arrives.
 #![allow(unsafe_code)]
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, RefCell, UnsafeCell};
 use std::future::Future;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -20,6 +20,7 @@ use crate::mailbox::Inbox;
 use crate::shard;
 use crate::slab::Slab;
 use crate::sys::RawAddress;
+use crate::threads::Event;
 use crate::time::Instant;
 
 /// Submission queue entries; the completion queue has twice as many, and the kernel keeps what does not fit.
@@ -58,7 +59,7 @@ pub(crate) struct Driver {
     registered: Option<Arc<Arena>>,
     inbox: Arc<Inbox>,
     /// Where the kernel puts the value of the wake-up eventfd.
-    event_value: Box<u64>,
+    event_value: Box<UnsafeCell<u64>>,
     event_armed: Cell<bool>,
     draining: Cell<bool>,
 }
@@ -87,7 +88,7 @@ impl Driver {
             operations: RefCell::new(Slab::new()),
             registered,
             inbox: inbox.clone(),
-            event_value: Box::new(0),
+            event_value: Box::new(UnsafeCell::new(0)),
             event_armed: Cell::new(false),
             draining: Cell::new(false),
         };
@@ -97,7 +98,7 @@ impl Driver {
 
     fn arm_event(&self) {
         let event = self.inbox.event().expect("a shard with a ring has an eventfd");
-        let place = (&raw const *self.event_value).cast_mut().cast();
+        let place = self.event_value.get().cast();
         let entry = opcode::Read::new(Fd(event.as_raw_fd()), place, 8).build().user_data(EVENT);
         self.event_armed.set(true);
         // SAFETY: the value is boxed and the eventfd open as long as the driver lives; `drain` waits for this read.
@@ -205,7 +206,7 @@ impl Driver {
                 if completion.result() < 0 {
                     // The other ring could not take the message: its eventfd always can.
                     let to = (sent & 0xFFFF) as usize;
-                    shard::with(|shard| shard.inboxes[to].event().map(crate::sys::eventfd_signal));
+                    shard::with(|shard| shard.inboxes[to].event().map(Event::signal));
                 }
                 false
             }

@@ -4,11 +4,12 @@
 use std::io;
 use std::ops::{Deref, DerefMut, Range};
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use super::{CLASS_BYTES, SUPERBLOCK_BYTES, Window};
 use crate::mailbox::Inbox;
+use crate::threads::atomic::{AtomicBool, Ordering::SeqCst};
+use crate::threads::{Bug, Mutex, is_planted};
 
 const HUGE_PAGE_BYTES: usize = 2 << 20;
 /// The kernel takes at most 1 GiB per registered buffer; no superblock may straddle two of them.
@@ -33,7 +34,7 @@ unsafe impl Send for Arena {}
 unsafe impl Sync for Arena {}
 
 impl Arena {
-    pub(super) fn map(len: usize, inbox: Arc<Inbox>) -> io::Result<Arc<Arena>> {
+    pub(crate) fn map(len: usize, inbox: Arc<Inbox>) -> io::Result<Arc<Arena>> {
         let mapped_len = len + HUGE_PAGE_BYTES;
         // SAFETY: a fresh anonymous mapping at an address the kernel chooses; no existing memory is touched.
         let mapped = unsafe {
@@ -75,7 +76,7 @@ impl Arena {
             .collect()
     }
 
-    pub(super) fn return_from_elsewhere(&self, offset: usize) {
+    pub(crate) fn return_from_elsewhere(&self, offset: usize) {
         self.returned.lock().unwrap_or_else(PoisonError::into_inner).push(offset);
         self.any_returned.store(true, SeqCst);
         // Pairs with `set_waiting(true)` followed by `take_returned`: one of the two sees the other.
@@ -84,12 +85,23 @@ impl Arena {
         }
     }
 
-    pub(super) fn take_returned(&self) -> Option<Vec<usize>> {
+    pub(crate) fn take_returned(&self) -> Option<Vec<usize>> {
         if !self.any_returned.load(SeqCst) {
             return None;
         }
         self.any_returned.store(false, SeqCst);
         Some(std::mem::take(&mut *self.returned.lock().unwrap_or_else(PoisonError::into_inner)))
+    }
+
+    /// Announces that an allocation waits, and looks at what came back before anybody could know.
+    pub(crate) fn wait_for_returned(&self, look: impl FnOnce()) {
+        if is_planted(Bug::WaitingSaidLate) {
+            look();
+            self.set_waiting(true);
+        } else {
+            self.set_waiting(true);
+            look();
+        }
     }
 
     pub(super) fn set_waiting(&self, waiting: bool) {

@@ -193,7 +193,7 @@ impl World {
         let mut ready = Vec::new();
         for (number, shard) in self.process.iter().chain([&self.outside]).enumerate() {
             inside(shard, || {
-                shard.inbox().drain(shard);
+                shard.inbox().drain(&shard.executor);
                 shard.pool.take_returned();
                 shard.timers.borrow_mut().fire(now);
             });
