@@ -77,14 +77,25 @@ impl Plan {
     }
 }
 
-pub(crate) fn limits(settings: &Settings) -> http::Limits {
+/// Of the files that the process may open, what connections may take, in percent: the rest is for drives, volumes and
+/// tables, which must not be kept out by clients.
+const CONNECTION_FILES_PERCENT: u64 = 50;
+
+/// Connections of each of `shards` shards: as many as are wanted and files may be open for.
+pub(crate) fn connections_max(wanted: usize, shards: u16, open_files: Option<u64>) -> usize {
+    let most = open_files.map_or(u64::MAX, |files| files / 100 * CONNECTION_FILES_PERCENT / u64::from(shards));
+    wanted.min(usize::try_from(most).unwrap_or(usize::MAX)).max(1)
+}
+
+/// `connections_max` is that of each shard.
+pub(crate) fn limits(settings: &Settings, connections_max: usize) -> http::Limits {
     http::Limits {
         header_timeout: settings.header_timeout,
         idle_timeout: settings.idle_timeout,
         body_window: settings.body_window,
         body_bytes_per_second_min: settings.body_rate_min,
         send_timeout: settings.send_timeout,
-        connections_max: settings.connections_max,
+        connections_max,
         ..http::Limits::default()
     }
 }
@@ -137,6 +148,14 @@ mod tests {
         check(|settings| settings.pin = vec![1, 3], Ok((2, 8191, 2047)));
         check(|settings| settings.partitions = 4, Ok((4, 8191, 2047)));
         check(|settings| settings.memory = Share::Bytes(1 << 30), Ok((8, 1024, 255)));
+    }
+
+    #[test]
+    fn connections_leave_files_for_the_store() {
+        assert_eq!(connections_max(1024, 4, None), 1024);
+        assert_eq!(connections_max(1024, 4, Some(1 << 20)), 1024);
+        assert_eq!(connections_max(1024, 4, Some(1024)), 125);
+        assert_eq!(connections_max(1024, 64, Some(64)), 1);
     }
 
     #[test]

@@ -39,6 +39,8 @@ struct Run {
     certificates: Option<Arc<CertStore>>,
     /// What to mend, found so far.
     warnings: Vec<String>,
+    /// Of each shard.
+    connections_max: usize,
     health: Arc<Health>,
     /// Set while the store is open or being closed: a signal then asks for an orderly end.
     is_open: AtomicBool,
@@ -76,16 +78,22 @@ pub(crate) fn run(settings: Settings, ignored: &[String]) -> ExitCode {
         Ok(plan) => plan,
         Err(error) => return crate::refuse_usage(&error),
     };
-    let (certificates, warnings) = match prepare(&settings, &plan, ignored) {
+    let open_files = rt::check::raise_open_files();
+    let (certificates, mut warnings) = match prepare(&settings, &plan, ignored) {
         Ok(prepared) => prepared,
         Err(error) => return crate::refuse(&error),
     };
+    let connections_max = plan::connections_max(settings.connections_max, plan.shards, open_files);
+    if connections_max < settings.connections_max {
+        warnings.push(format!("{connections_max} connections per shard instead of connections-max: raise LimitNOFILE"));
+    }
     let config = plan.rt_config();
     let run = Arc::new(Run {
         settings,
         plan,
         certificates,
         warnings,
+        connections_max,
         health: Arc::new(Health::new()),
         is_open: AtomicBool::new(false),
         outcome: Mutex::new(Ok(())),
@@ -259,12 +267,13 @@ fn start_listening(run: Arc<Run>, service: Service, addresses: Vec<SocketAddr>) 
         requests_max: settings.requests_max,
         ..FrontConfig::default()
     };
-    let front = S3Front::new(config, Ops::new(store::here(), site), service.identities, run.health.clone());
+    let ops = Ops::new(store::here(), site).with_buffer_waiters_max(settings.requests_max / 2);
+    let front = S3Front::new(config, ops, service.identities, run.health.clone());
     let stop = Rc::new(Stop::new());
     let done = rt::spawn(fronts::serve(
         listener,
         run.certificates.clone(),
-        plan::limits(settings),
+        plan::limits(settings, run.connections_max),
         Rc::new(front),
         stop.clone(),
         settings.stop_timeout,

@@ -257,6 +257,7 @@ impl Large {
     }
 
     async fn next_stripe(&mut self, writer: &Rc<Writer>, left: Option<u64>) -> Result<Filling> {
+        let is_first = self.holds.is_empty();
         let placed = match self.run.as_mut().and_then(Run::place) {
             Some(placed) => placed,
             None => {
@@ -265,7 +266,8 @@ impl Large {
                 self.run.insert(run).place().expect("a run is never empty")
             }
         };
-        let permit = writer.permit(placed.layout).await;
+        let permit =
+            if is_first { writer.permit_soon(placed.layout).await? } else { writer.permit(placed.layout).await };
         Ok(Filling { fill: Fill::new(placed.layout), placed, permit })
     }
 

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use http::{ErrorReply, Exchange, Handler, ProtocolError, ReplyError, Response};
 use iam::Snapshot;
 use ops::{Ops, Outgoing};
-use rt::sync::Semaphore;
+use rt::sync::{Permit, Semaphore};
 use rt::time::Instant;
 use s3::address::Address;
 use s3::head::Head;
@@ -34,6 +34,8 @@ pub const REQUESTS_MAX_DEFAULT: usize = 1024;
 /// Bytes of XML documents that one shard holds at a time, in KiB.
 const DOCUMENTS_KIB_MAX: usize = 64 * 1024;
 
+static UNDER_WAY: telemetry::Gauge =
+    telemetry::Gauge::new("hafiz_s3_requests_under_way", "S3 requests that hold one of requests-max places.");
 static REFUSED: telemetry::Counter =
     telemetry::Counter::new("hafiz_admission_refused_total", "Requests refused since too many were under way.");
 static CUT: telemetry::Counter = telemetry::Counter::new(
@@ -151,6 +153,22 @@ impl S3Front {
     }
 }
 
+/// A request's place, counted.
+struct Admitted(#[expect(dead_code, reason = "held, not looked at")] Permit);
+
+impl Admitted {
+    fn new(permit: Permit) -> Admitted {
+        UNDER_WAY.add(1);
+        Admitted(permit)
+    }
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        UNDER_WAY.add(-1);
+    }
+}
+
 /// The shard has enough to do.
 fn too_much() -> Error {
     REFUSED.add(1);
@@ -179,10 +197,13 @@ impl Handler for S3Front {
         }
         let id = RequestId::new();
         let mut operation = None;
-        // Held to the end of the reply: what is being sent takes memory as well.
-        let permit = self.admission.try_acquire(1);
-        let outcome = match &permit {
-            Some(_) => self.answer(&head, exchange, &mut operation).await,
+        let outcome = match self.admission.try_acquire(1) {
+            Some(permit) => {
+                // Until the object's first bytes are sent or the reply is over; but a request that waits for its client
+                // keeps nobody out.
+                exchange.hold(Admitted::new(permit));
+                self.answer(&head, exchange, &mut operation).await
+            }
             None => Err(too_much()),
         };
         let answer = match outcome {
@@ -199,6 +220,11 @@ impl Handler for S3Front {
             telemetry::debug!("a reply did not go out"; request = id, error = error);
         }
         metrics::observe(operation, status, began);
+    }
+
+    fn is_vital(&self, head: &http::Head<'_>) -> bool {
+        let head = Head { method: head.method(), target: head.target(), headers: head.headers() };
+        !is_signed(&head) && Check::at(head.raw_path()).is_some()
     }
 
     fn protocol_error(&self, error: ProtocolError) -> ErrorReply {
@@ -243,6 +269,8 @@ async fn send(answer: Answer, method: &str, exchange: &mut Exchange<'_>) -> Resu
                         return Err(ReplyError::Length);
                     };
                     exchange.send(bytes).await?;
+                    // What follows is bounded by the memory of reads, and may have to wait for it.
+                    exchange.let_go();
                 }
             }
             exchange.finish().await

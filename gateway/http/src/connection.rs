@@ -16,10 +16,12 @@ use crate::handler::Handler;
 use crate::head::{self, Framing, Scan};
 use crate::limits::Limits;
 use crate::metrics;
+use crate::peers::Peers;
 use crate::response::{self, ConnectionHeader, ReplyFraming, Response};
 use crate::stop::Stop;
 use crate::tls::CertStore;
-use crate::transport::{RecvError, Transport};
+use crate::transport::{self, RecvError, Transport};
+use crate::waiting::{Standing, Waiting};
 
 /// Received bytes: `start..end` of the buffer are not consumed yet.
 struct Received {
@@ -38,29 +40,47 @@ enum NextHead {
     Over,
 }
 
+/// The other connections of the shard.
+#[derive(Default)]
+pub(crate) struct Company {
+    pub(crate) waiting: Rc<Waiting>,
+    pub(crate) peers: Rc<Peers>,
+}
+
+/// How long a connection beyond the limit may take to say what it wants.
+const REFUSED_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long a new connection waits for buffers.
+const BUFFER_PATIENCE: Duration = Duration::from_secs(3);
+
 /// Serves one accepted connection until it closes. Errors of the peer end here; there is nobody to tell.
-pub async fn serve<H: Handler>(
+pub(crate) async fn serve<H: Handler>(
     stream: Stream,
     peer: SocketAddr,
     tls: Option<Arc<CertStore>>,
     limits: &Limits,
     handler: &H,
     stop: Rc<Stop>,
+    company: &Company,
 ) {
     let _open = OpenConnection::new();
     let accepted = Instant::now();
+    let place = company.waiting.enter(Standing::Silent);
+    if !transport::readable(&stream, accepted + limits.header_timeout, &stop, &place).await {
+        return;
+    }
+    drop(place);
     let is_tls = tls.is_some();
     let tls = tls.map(|store| store.config());
-    let (transport, buf) = match (Transport::new(stream, peer, tls, stop), rt::buf::try_alloc(limits.head_bytes_max)) {
-        (Ok(transport), Some(buf)) => (transport, buf),
-        // No buffers to serve it with: a connection that waits for them would only tie up more.
-        (Err(_), _) | (_, None) => {
-            metrics::CONNECTIONS_REFUSED.add(1);
-            return;
-        }
+    // It holds no buffer yet, so it may wait for one; then not any more: that would only tie up more.
+    let (Some(buf), Ok(transport)) =
+        (head_buffer(limits, &company.waiting).await, Transport::new(stream, peer, tls, stop))
+    else {
+        metrics::CONNECTIONS_REFUSED.add(1);
+        return;
     };
-    let mut connection =
-        Connection { transport, limits, received: Received { buf: Some(buf), start: 0, end: 0 }, pending: Vec::new() };
+    let mut connection = Connection::new(transport, limits, buf);
+    connection.transport.set_place(Some(company.waiting.enter(Standing::New)));
     if is_tls && let Err(error) = connection.transport.handshake(accepted + limits.header_timeout).await {
         metrics::HANDSHAKES_FAILED.add(1);
         if let RecvError::Io(error) = error {
@@ -68,16 +88,35 @@ pub async fn serve<H: Handler>(
         }
         return;
     }
-    connection.run(handler).await;
+    connection.run(handler, company).await;
 }
 
-/// Tells a client that there are too many connections, and closes.
+/// The buffer that heads are received into. When there is none, whoever only waits gives up his.
+async fn head_buffer(limits: &Limits, waiting: &Waiting) -> Option<Buf> {
+    if let Some(buf) = rt::buf::try_alloc(limits.head_bytes_max) {
+        return Some(buf);
+    }
+    waiting.free_buffers();
+    rt::time::timeout(BUFFER_PATIENCE, rt::buf::alloc(limits.head_bytes_max)).await.ok()
+}
+
+/// Tells a client that there are too many connections, and closes; but first answers one request that must be answered
+/// all the same: whether we are alive.
 pub(crate) async fn refuse<H: Handler>(stream: Stream, peer: SocketAddr, limits: &Limits, handler: &H, stop: Rc<Stop>) {
     metrics::CONNECTIONS_REFUSED.add(1);
-    if let Ok(transport) = Transport::new(stream, peer, None, stop) {
-        let mut pending = Vec::new();
-        reply_error(transport, limits, &mut pending, handler, ProtocolError::Busy).await;
+    let Ok(transport) = Transport::new(stream, peer, None, stop) else { return };
+    let Some(buf) = rt::buf::try_alloc(limits.head_bytes_max) else {
+        return reply_error(transport, limits, &mut Vec::new(), handler, ProtocolError::Busy).await;
+    };
+    let limits = &Limits { header_timeout: REFUSED_PATIENCE, ..limits.clone() };
+    let mut connection = Connection::new(transport, limits, buf);
+    if let NextHead::Complete(len) = connection.next_head(REFUSED_PATIENCE).await
+        && connection.is_vital(len, handler)
+        && connection.exchange(len, handler).await.is_ok()
+    {
+        return connection.transport.linger(limits.linger_timeout).await;
     }
+    reply_error(connection.transport, limits, &mut connection.pending, handler, ProtocolError::Busy).await;
 }
 
 /// Counts a connection for as long as it lives.
@@ -104,11 +143,17 @@ struct Connection<'l> {
     pending: Vec<u8>,
 }
 
-impl Connection<'_> {
-    async fn run<H: Handler>(mut self, handler: &H) {
+impl<'l> Connection<'l> {
+    fn new(transport: Transport, limits: &'l Limits, buf: Buf) -> Connection<'l> {
+        Connection { transport, limits, received: Received { buf: Some(buf), start: 0, end: 0 }, pending: Vec::new() }
+    }
+
+    async fn run<H: Handler>(mut self, handler: &H, company: &Company) {
         let mut patience = self.limits.header_timeout;
         loop {
-            let head_len = match self.next_head(patience).await {
+            let next = self.next_head(patience).await;
+            self.transport.set_place(None);
+            let head_len = match next {
                 NextHead::Complete(len) => len,
                 NextHead::Over => return self.transport.close(self.limits.linger_timeout).await,
                 NextHead::Refused(error) => {
@@ -116,8 +161,11 @@ impl Connection<'_> {
                 }
             };
             patience = self.limits.idle_timeout;
-            match self.exchange(head_len, handler).await {
-                Ok(Ending::KeepAlive) => {}
+            self.transport.set_exchange(Some(company.peers.list()));
+            let ending = self.exchange(head_len, handler).await;
+            self.transport.set_exchange(None);
+            match ending {
+                Ok(Ending::KeepAlive) => self.transport.set_place(Some(company.waiting.enter(Standing::Served))),
                 Ok(Ending::Close) => return self.transport.linger(self.limits.linger_timeout).await,
                 Ok(Ending::Cut) => {
                     metrics::REPLIES_CUT.add(1);
@@ -133,6 +181,12 @@ impl Connection<'_> {
                 }
             }
         }
+    }
+
+    /// Whether the head at the front of the received bytes is of a request that is answered whatever happens.
+    fn is_vital<H: Handler>(&self, head_len: usize, handler: &H) -> bool {
+        let Received { buf: Some(buf), start, .. } = &self.received else { return false };
+        head::parse_complete(&buf[*start..*start + head_len]).is_ok_and(|head| handler.is_vital(&head))
     }
 
     /// Parses the head at the front of the received bytes and lets the handler answer it.
@@ -213,6 +267,9 @@ impl Connection<'_> {
     }
 }
 
+/// What a client is asked to wait that found no room.
+const RETRY_AFTER_SECONDS: &str = "1";
+
 /// Answers a request that never reached a handler, and closes.
 async fn reply_error<H: Handler>(
     mut transport: Transport,
@@ -223,8 +280,9 @@ async fn reply_error<H: Handler>(
 ) {
     metrics::PROTOCOL_ERRORS.add(1);
     let reply = handler.protocol_error(error);
-    let headers = [("Content-Type", reply.content_type)];
-    let response = Response { status: reply.status, headers: &headers };
+    let headers = [("Content-Type", reply.content_type), ("Retry-After", RETRY_AFTER_SECONDS)];
+    let headers = if error == ProtocolError::Busy { &headers[..] } else { &headers[..1] };
+    let response = Response { status: reply.status, headers };
     let framing = ReplyFraming::Length(reply.body.len() as u64);
     let date = date::cached(rt::time::wall_clock() / 1_000_000_000);
     pending.clear();

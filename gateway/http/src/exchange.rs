@@ -1,5 +1,6 @@
 //! One request and its reply: the handler pulls the body and answers through an `Exchange`.
 
+use std::any::Any;
 use std::net::SocketAddr;
 
 use rt::buf::{Buf, Shared, Window};
@@ -272,6 +273,16 @@ impl<'c> Exchange<'c> {
             Ok(_) | Err(RecvError::Timeout) => Err(BodyError::TooSlow),
             Err(RecvError::Io(error)) => Err(BodyError::Io(error)),
         }
+    }
+
+    /// Drops `held` with this exchange, or as soon as the peer keeps it waiting for longer than a moment.
+    pub fn hold(&self, held: impl Any) {
+        self.transport.hold(Box::new(held));
+    }
+
+    /// Drops what `hold` was given.
+    pub fn let_go(&mut self) {
+        self.transport.let_go();
     }
 
     /// Answers with a whole body; head and body go out in one send unless the body is large. For HEAD the body is

@@ -20,6 +20,11 @@ pub trait Handler {
     /// closes the connection; returning without any is answered with 500.
     fn handle(&self, head: &Head<'_>, exchange: &mut Exchange<'_>) -> impl Future<Output = ()>;
 
+    /// Whether this request is answered even on a connection for which there is no room. To be answered from memory.
+    fn is_vital(&self, _head: &Head<'_>) -> bool {
+        false
+    }
+
     /// What a client is told whose request is refused below the handler.
     fn protocol_error(&self, error: ProtocolError) -> ErrorReply {
         ErrorReply { status: error.status(), content_type: "text/plain", body: format!("{error}\n").into_bytes() }

@@ -22,12 +22,13 @@ pub mod limits;
 mod listener;
 mod metrics;
 mod pace;
+mod peers;
 pub mod response;
 mod stop;
 pub mod tls;
 mod transport;
+mod waiting;
 
-pub use connection::serve;
 pub use error::{BodyError, ChunkError, ProtocolError, ReplyError};
 pub use exchange::Exchange;
 pub use handler::{ErrorReply, Handler};

@@ -10,13 +10,16 @@ use std::time::Duration;
 use rt::net::Listener;
 use rt::sync::Semaphore;
 
-use crate::connection;
+use crate::connection::{self, Company};
 use crate::handler::Handler;
 use crate::limits::Limits;
+use crate::peers::Peers;
 use crate::stop::Stop;
 use crate::tls::CertStore;
+use crate::waiting::Waiting;
 
-/// Connections beyond the limit that are told so at the same time; more are closed without a word.
+/// Connections beyond the limit that are told so at the same time, or asked after our health; more are closed without a
+/// word.
 pub(crate) const REFUSALS_MAX: usize = 64;
 /// Pause after a failed accept: out of file descriptors is the usual reason, and does not go away faster.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -33,6 +36,9 @@ pub async fn listen<H: Handler + 'static>(
     let limits = Rc::new(limits);
     let serving = Semaphore::new(limits.connections_max);
     let refusing = Semaphore::new(REFUSALS_MAX);
+    let waiting = Rc::new(Waiting::default());
+    let peers = Rc::new(Peers::default());
+    drop(rt::spawn(Peers::watch(Rc::downgrade(&peers))));
     while let Some(accepted) = until_stopped(listener.accept(), &stop).await {
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
@@ -47,11 +53,17 @@ pub async fn listen<H: Handler + 'static>(
             telemetry::debug!("set TCP_NODELAY failed"; peer = peer, error = error);
         }
         let (limits, handler, stop) = (limits.clone(), handler.clone(), stop.clone());
-        if let Some(permit) = serving.try_acquire(1) {
-            let tls = tls.clone();
+        let permit = serving.try_acquire(1);
+        if permit.is_some() || waiting.make_room() {
+            let (tls, serving) = (tls.clone(), serving.clone());
+            let company = Company { waiting: waiting.clone(), peers: peers.clone() };
             drop(rt::spawn(async move {
-                let _permit = permit;
-                connection::serve(stream, peer, tls, &limits, &*handler, stop).await;
+                // Whoever was told to make room is about to: no more wait here than were told.
+                let _permit = match permit {
+                    Some(permit) => permit,
+                    None => serving.acquire(1).await,
+                };
+                connection::serve(stream, peer, tls, &limits, &*handler, stop, &company).await;
             }));
         } else if let (Some(permit), None) = (refusing.try_acquire(1), &tls) {
             drop(rt::spawn(async move {

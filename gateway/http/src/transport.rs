@@ -4,6 +4,7 @@
 //! Larger sends take a pool buffer if there is a free one and else go out in small pieces, so that a request which holds
 //! buffers never waits for more of them.
 
+use std::any::Any;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{Shutdown, SocketAddr};
@@ -20,8 +21,10 @@ use rustls::ServerConfig;
 
 use crate::limits::{LINGER_BYTES_MAX, SEND_BYTES_MAX};
 use crate::metrics;
+use crate::peers::{Listed, Peer};
 use crate::stop::Stop;
 use crate::tls::session::{INCOMING_BYTES_MIN, Session, Step, encrypted_bytes_max, plain_bytes_max};
+use crate::waiting::Place;
 
 /// The send buffer every connection has.
 const OUT_BYTES: usize = 4096;
@@ -66,6 +69,10 @@ pub(crate) struct Transport {
     /// Away only while a send is in flight.
     out: Option<Buf>,
     stop: Rc<Stop>,
+    /// While the connection has no request under way: what is read then is given up when it has to make room.
+    place: Option<Place>,
+    /// While it has one.
+    exchange: Option<Listed>,
 }
 
 struct Tls {
@@ -91,6 +98,17 @@ impl Tls {
     }
 }
 
+/// Waits for the first byte without a buffer for it. False when the connection is to be closed instead.
+pub(crate) async fn readable(stream: &Stream, deadline: Instant, stop: &Stop, place: &Place) -> bool {
+    let causes = Causes { deadline, stop: Some(stop), place: Some(place), peer: None };
+    let (outcome, interrupted) = interruptible(stream.readable_until(deadline), causes, || {
+        // It fails only when the connection is gone already; the wait ends in either case.
+        drop(stream.shutdown(Shutdown::Both));
+    })
+    .await;
+    outcome.is_ok() && interrupted == Interrupted::No
+}
+
 impl Transport {
     pub(crate) fn new(
         stream: Stream,
@@ -108,7 +126,7 @@ impl Transport {
             }
         };
         let out = Some(rt::buf::try_alloc(OUT_BYTES).ok_or(NoBuffers)?);
-        Ok(Self { stream, peer, tls, out, stop })
+        Ok(Self { stream, peer, tls, out, stop, place: None, exchange: None })
     }
 
     pub(crate) fn peer(&self) -> SocketAddr {
@@ -121,6 +139,33 @@ impl Transport {
 
     pub(crate) fn is_stopping(&self) -> bool {
         self.stop.is_stopping()
+    }
+
+    /// Whether the connection may be closed to make room: only while it has a place.
+    pub(crate) fn set_place(&mut self, place: Option<Place>) {
+        self.place = place;
+    }
+
+    /// The exchange that what is received and sent belongs to.
+    pub(crate) fn set_exchange(&mut self, exchange: Option<Listed>) {
+        self.exchange = exchange;
+    }
+
+    /// Drops `held` with the exchange, or as soon as the peer keeps it waiting.
+    pub(crate) fn hold(&self, held: Box<dyn Any>) {
+        if let Some(exchange) = &self.exchange {
+            exchange.peer.hold(held);
+        }
+    }
+
+    pub(crate) fn let_go(&self) {
+        if let Some(exchange) = &self.exchange {
+            exchange.peer.let_go();
+        }
+    }
+
+    fn peer_of_exchange(&self) -> Option<&Peer> {
+        self.exchange.as_ref().map(|listed| &*listed.peer)
     }
 
     /// Completes the TLS handshake, if there is one. On failure the peer has been sent an alert.
@@ -225,22 +270,31 @@ impl Transport {
         Ok(len)
     }
 
-    /// At the deadline, or at a stop while idle, reading is shut down so that the read returns with its buffer.
+    /// At the deadline, at a stop while idle, or when it has to make room, reading is shut down so that the read returns
+    /// with its buffer.
     async fn recv_raw(&self, window: Window, deadline: Instant, is_idle: bool) -> (Result<usize, RecvError>, Window) {
-        let stop = is_idle.then_some(&*self.stop);
+        let causes = Causes {
+            deadline,
+            stop: is_idle.then_some(&*self.stop),
+            place: self.place.as_ref(),
+            peer: self.peer_of_exchange(),
+        };
         let operation = self.stream.recv(window);
-        let ((outcome, window), interrupted) = interruptible(operation, deadline, stop, || {
+        let ((outcome, window), interrupted) = interruptible(operation, causes, || {
             // It fails only when the connection is gone already; the read returns in either case.
             drop(self.stream.shutdown(Shutdown::Read));
         })
         .await;
+        if let Some(peer) = self.peer_of_exchange() {
+            peer.moved(*outcome.as_ref().unwrap_or(&0) as u64);
+        }
         let outcome = match (outcome, interrupted) {
-            (Ok(len), Interrupted::No | Interrupted::Stop) => {
+            (Ok(len), Interrupted::No | Interrupted::Stop | Interrupted::Evicted) => {
                 metrics::RECEIVED_BYTES.add(len as u64);
                 Ok(len)
             }
-            (_, Interrupted::Deadline) => Err(RecvError::Timeout),
-            (Err(error), Interrupted::No | Interrupted::Stop) => Err(RecvError::Io(error)),
+            (_, Interrupted::Deadline | Interrupted::TooSlow) => Err(RecvError::Timeout),
+            (Err(error), Interrupted::No | Interrupted::Stop | Interrupted::Evicted) => Err(RecvError::Io(error)),
         };
         (outcome, window)
     }
@@ -356,18 +410,23 @@ impl Transport {
         len: usize,
         timeout: Duration,
     ) -> Result<T, SendError> {
-        let (outcome, interrupted) = interruptible(operation, Instant::now() + timeout, None, || {
+        let peer = self.peer_of_exchange();
+        let causes = Causes { deadline: Instant::now() + timeout, stop: None, place: None, peer };
+        let (outcome, interrupted) = interruptible(operation, causes, || {
             // It fails only when the connection is gone already; the send returns in either case.
             drop(self.stream.shutdown(Shutdown::Both));
         })
         .await;
+        if let Some(peer) = peer {
+            peer.moved(len as u64);
+        }
         match (outcome, interrupted) {
             (Ok(done), _) => {
                 metrics::SENT_BYTES.add(len as u64);
                 Ok(done)
             }
-            (Err(_), Interrupted::Deadline) => Err(SendError::Timeout),
-            (Err(error), Interrupted::No | Interrupted::Stop) => Err(SendError::Io(error)),
+            (Err(_), Interrupted::Deadline | Interrupted::TooSlow) => Err(SendError::Timeout),
+            (Err(error), Interrupted::No | Interrupted::Stop | Interrupted::Evicted) => Err(SendError::Io(error)),
         }
     }
 
@@ -437,31 +496,51 @@ enum Interrupted {
     No,
     Deadline,
     Stop,
+    Evicted,
+    TooSlow,
 }
 
-/// Awaits `operation` to its end. When the deadline or a stop comes first, `interrupt` makes the operation return.
+/// What may end an operation before its time.
+struct Causes<'c> {
+    deadline: Instant,
+    stop: Option<&'c Stop>,
+    place: Option<&'c Place>,
+    peer: Option<&'c Peer>,
+}
+
+/// Awaits `operation` to its end. When one of the causes comes first, `interrupt` makes the operation return.
 async fn interruptible<T>(
     operation: impl Future<Output = T>,
-    deadline: Instant,
-    stop: Option<&Stop>,
+    causes: Causes<'_>,
     interrupt: impl Fn(),
 ) -> (T, Interrupted) {
+    let Causes { deadline, stop, place, peer } = causes;
     let mut operation = pin!(operation);
     let mut expired = pin!(rt::time::sleep_until(deadline));
     let mut stopped = pin!(stop.map(Stop::wait));
+    let mut called = pin!(place.map(Place::called));
     let mut interrupted = Interrupted::No;
     poll_fn(|cx| {
         if let Poll::Ready(done) = operation.as_mut().poll(cx) {
             return Poll::Ready((done, interrupted));
         }
         if interrupted == Interrupted::No {
-            if expired.as_mut().poll(cx).is_ready() {
+            if peer.is_some_and(|peer| peer.waits(cx.waker())) {
+                interrupted = Interrupted::TooSlow;
+                interrupt();
+            } else if expired.as_mut().poll(cx).is_ready() {
                 interrupted = Interrupted::Deadline;
                 interrupt();
             } else if let Some(stopped) = stopped.as_mut().as_pin_mut()
                 && stopped.poll(cx).is_ready()
             {
                 interrupted = Interrupted::Stop;
+                interrupt();
+            } else if let Some(called) = called.as_mut().as_pin_mut()
+                && called.poll(cx).is_ready()
+            {
+                interrupted = Interrupted::Evicted;
+                metrics::CONNECTIONS_EVICTED.add(1);
                 interrupt();
             }
         }

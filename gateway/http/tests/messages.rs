@@ -319,7 +319,8 @@ fn connections_beyond_the_limit_are_told_so() {
     let mut first = server.connect();
     assert_eq!(first.ask("GET", "/hello").text(), "hello");
     let mut second = server.connect();
-    assert_eq!(second.reply("GET").status, 503);
+    let refused = second.reply("GET");
+    assert_eq!((refused.status, refused.header("retry-after")), (503, Some("1")));
     assert!(second.is_closed());
     assert_eq!(first.ask("GET", "/hello").text(), "hello");
 }

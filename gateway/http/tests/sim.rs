@@ -19,12 +19,17 @@ use rt::time::Instant;
 
 /// Runs `client` against a server with default limits; what it returns.
 fn simulate<T: 'static>(seed: u64, client: impl AsyncFnOnce(SocketAddr) -> T + 'static) -> T {
+    simulate_with(seed, Limits::default(), client)
+}
+
+fn simulate_with<T: 'static>(seed: u64, limits: Limits, client: impl AsyncFnOnce(SocketAddr) -> T + 'static) -> T {
     let address: SocketAddr = "127.0.0.1:9000".parse().unwrap();
     let mut world = World::new(seed, SimConfig { net_reset: 0.0, ..SimConfig::default() });
     world.start(1, move |_| {
+        let limits = limits.clone();
         Box::pin(async move {
             let listener = Listener::bind(address, false).unwrap();
-            hafiz_http::listen(listener, None, Limits::default(), Rc::new(TestHandler), Rc::new(Stop::new())).await;
+            hafiz_http::listen(listener, None, limits, Rc::new(TestHandler), Rc::new(Stop::new())).await;
         })
     });
     world.run_for(Duration::from_millis(1));
@@ -86,31 +91,35 @@ fn requests_and_replies_survive_any_segmentation() {
     }
 }
 
+const BODY: &str = "PUT /echo HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 600000\r\n\r\n";
+
 /// Sends `start`, then `piece` once a second `count` times; the last status and how long the server kept up.
 fn drip(start: &'static str, piece: Vec<u8>, count: usize) -> (u16, u64) {
-    simulate(1, async move |address| {
-        let began = Instant::now();
-        let stream = Rc::new(Stream::connect(address).await.unwrap());
-        send(&stream, start).await;
-        let dripping = stream.clone();
-        let drips = rt::spawn(async move {
-            for _ in 0..count {
-                rt::time::sleep(Duration::from_secs(1)).await;
-                if dripping.send(Shared::from(piece.clone())).await.is_err() {
-                    return;
-                }
+    simulate(1, async move |address| drip_to(address, start, piece, count).await)
+}
+
+async fn drip_to(address: SocketAddr, start: &'static str, piece: Vec<u8>, count: usize) -> (u16, u64) {
+    let began = Instant::now();
+    let stream = Rc::new(Stream::connect(address).await.unwrap());
+    send(&stream, start).await;
+    let dripping = stream.clone();
+    let drips = rt::spawn(async move {
+        for _ in 0..count {
+            rt::time::sleep(Duration::from_secs(1)).await;
+            if dripping.send(Shared::from(piece.clone())).await.is_err() {
+                return;
             }
-        });
-        let mut replies = read_to_end(&stream).await;
-        let seconds = began.elapsed().as_secs();
-        drips.await;
-        (replies.try_reply("PUT").map_or(0, |reply| reply.status), seconds)
-    })
+        }
+    });
+    let mut replies = read_to_end(&stream).await;
+    let seconds = began.elapsed().as_secs();
+    drips.await;
+    (replies.try_reply("PUT").map_or(0, |reply| reply.status), seconds)
 }
 
 #[test]
 fn the_default_time_limits_are_kept() {
-    let body = "PUT /echo HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 600000\r\n\r\n";
+    let body = BODY;
     let (status, seconds) = drip(body, pattern(2000), 300);
     assert_eq!(status, 200, "slow but steady");
     assert!((299..=303).contains(&seconds), "{seconds}");
@@ -129,4 +138,103 @@ fn the_default_time_limits_are_kept() {
     let (status, seconds) = drip("PUT /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n", Vec::new(), 0);
     assert_eq!(status, 200, "then idle");
     assert!((60..=63).contains(&seconds), "{seconds}");
+}
+
+/// For one connection.
+fn one() -> Limits {
+    Limits { connections_max: 1, ..Limits::default() }
+}
+
+/// Sends a request on a connection of its own, which stays open; the first reply on it, or `None` when there was none.
+async fn ask(address: SocketAddr, head: &'static str) -> (Stream, Option<harness::Reply>) {
+    let stream = Stream::connect(address).await.unwrap();
+    let reply = ask_on(&stream, head).await;
+    (stream, reply)
+}
+
+async fn ask_on(stream: &Stream, head: &'static str) -> Option<harness::Reply> {
+    stream.send(Shared::from_static(head.as_bytes())).await.ok()?;
+    let mut received = Vec::new();
+    let mut window = Window::from(rt::buf::alloc(16 * 1024).await);
+    loop {
+        let (outcome, back) = stream.recv(window).await;
+        window = back;
+        let len = outcome.ok().filter(|len| *len > 0)?;
+        received.extend_from_slice(&window[..len]);
+        if let Ok(reply) = Client::new(Cursor::new(received.clone())).try_reply("GET") {
+            return Some(reply);
+        }
+    }
+}
+
+const HELLO: &str = "GET /hello HTTP/1.1\r\nHost: a\r\n\r\n";
+
+async fn is_closed(stream: &Stream) -> bool {
+    let window = Window::from(rt::buf::alloc(4096).await);
+    matches!(stream.recv_until(window, Instant::now() + Duration::from_secs(3)).await.0, Ok(0))
+}
+
+#[test]
+fn whoever_has_waited_longest_makes_room_and_whoever_is_at_work_does_not() {
+    simulate_with(3, one(), async |address| {
+        let silent = Stream::connect(address).await.unwrap();
+        rt::time::sleep(Duration::from_millis(600)).await;
+        let (first, reply) = ask(address, HELLO).await;
+        assert_eq!(reply.unwrap().text(), "hello", "the silent one makes room");
+        assert!(is_closed(&silent).await);
+        assert_eq!(ask_on(&first, HELLO).await.unwrap().text(), "hello", "it is at work");
+        rt::time::sleep(Duration::from_secs(1)).await;
+        let refused = ask(address, HELLO).await.1.unwrap();
+        assert_eq!((refused.status, refused.header("retry-after")), (503, Some("1")));
+        assert_eq!(ask_on(&first, HELLO).await.unwrap().text(), "hello", "and goes on");
+        rt::time::sleep(Duration::from_secs(3)).await;
+        let (trickling, reply) = ask(address, HELLO).await;
+        assert_eq!(reply.unwrap().text(), "hello", "the idle one makes room");
+        assert!(is_closed(&first).await);
+        send(&trickling, "GET /hello HT").await;
+        rt::time::sleep(Duration::from_secs(3)).await;
+        assert_eq!(ask(address, HELLO).await.1.unwrap().text(), "hello", "so does one whose head never ends");
+        assert!(is_closed(&trickling).await);
+    });
+}
+
+#[test]
+fn a_connection_without_room_is_answered_whether_the_server_lives() {
+    simulate_with(4, one(), async |address| {
+        let busy = Stream::connect(address).await.unwrap();
+        send(&busy, "PUT /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n").await;
+        rt::time::sleep(Duration::from_secs(5)).await;
+        let (probe, reply) = ask(address, "GET /vital HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        assert_eq!(reply.unwrap().text(), "alive");
+        assert!(is_closed(&probe).await, "it keeps no place");
+        assert_eq!(ask(address, HELLO).await.1.unwrap().status, 503);
+        assert_eq!(ask_on(&busy, "hello").await.unwrap().text(), "hello", "the one at work was left alone");
+    });
+}
+
+#[test]
+fn a_request_that_waits_for_its_client_holds_no_place() {
+    simulate(5, async |address| {
+        const HELD: &str = "GET /held HTTP/1.1\r\nHost: a\r\n\r\n";
+        let slow = Stream::connect(address).await.unwrap();
+        send(&slow, "PUT /hold HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n").await;
+        rt::time::sleep(Duration::from_millis(50)).await;
+        assert_eq!(ask(address, HELD).await.1.unwrap().text(), "1");
+        rt::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(ask(address, HELD).await.1.unwrap().text(), "0");
+        assert_eq!(ask_on(&slow, "hello").await.unwrap().text(), "hello");
+    });
+}
+
+#[test]
+fn a_slow_body_is_cut_when_others_wait_for_buffers() {
+    let (status, seconds) = simulate(6, async |address| {
+        drop(rt::spawn(async move {
+            rt::time::sleep(Duration::from_secs(20)).await;
+            assert_eq!(ask(address, "GET /wait-for-buffers HTTP/1.1\r\nHost: a\r\n\r\n").await.1.unwrap().status, 200);
+        }));
+        drip_to(address, BODY, pattern(2000), 300).await
+    });
+    assert_eq!(status, 408);
+    assert!((20..=23).contains(&seconds), "{seconds}");
 }

@@ -83,8 +83,11 @@ pub(crate) async fn pump(
         }
     };
     let mut left = len;
+    // A body that has begun has its buffers, or gets them as it goes.
+    let mut turn = ops.buffers_turn(len)?;
     while left > 0 {
         let window = put.room().await.map_err(refuse)?;
+        turn = None;
         let (count, window) = payload.fill(window).await?;
         if count == 0 {
             return Err(incomplete(len, len - left));
@@ -92,6 +95,7 @@ pub(crate) async fn pump(
         put.fill(window, count).await.map_err(refuse)?;
         left = left.checked_sub(count as u64).ok_or_else(|| incomplete(len, len - left + count as u64))?;
     }
+    drop(turn);
     Ok(Received { put, md5 })
 }
 

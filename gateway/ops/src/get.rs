@@ -92,8 +92,12 @@ pub async fn get_object(ops: &Ops, request: &Authorized<GetObject>) -> Result<(R
         if bytes.is_empty() {
             return Ok((reading, None));
         }
+        let turn = ops.buffers_turn(bytes.end - bytes.start)?;
         let mut get = ops.store.read(&record, bytes);
-        match get.next().await {
+        get.hurry();
+        let first = get.next().await;
+        drop(turn);
+        match first {
             Some(Ok(first)) => return Ok((reading, Some(Outgoing { first: Some(first), get }))),
             Some(Err(ReadError::Stale)) if may_be_stale => may_be_stale = false,
             Some(Err(error)) => return Err(refuse_read(error)),

@@ -30,7 +30,9 @@ mod unset;
 
 use std::rc::Rc;
 
+use rt::sync::{Permit, Semaphore};
 use s3::reply::Owner;
+use s3::{Code, Error};
 use store::Store;
 
 pub use attributes::get_object_attributes;
@@ -61,12 +63,33 @@ pub struct Ops {
     store: Store,
     site: Rc<Site>,
     lanes: Rc<Lanes>,
+    /// Of those that wait for buffers before their first byte; see `buffers_turn`.
+    turns: Rc<Semaphore>,
 }
+
+/// Bodies above it may have to wait for buffers for long.
+const LARGE_BYTES: u64 = 128 << 10;
+/// Requests of one shard that may wait for buffers at the same time, when nothing else is set.
+const BUFFER_WAITERS_MAX: usize = 512;
 
 impl Ops {
     /// To be called on the shard that uses it.
     pub fn new(store: Store, site: Site) -> Ops {
-        Ops { store, site: Rc::new(site), lanes: Rc::default() }
+        Ops { store, site: Rc::new(site), lanes: Rc::default(), turns: Semaphore::new(BUFFER_WAITERS_MAX) }
+    }
+
+    /// At most `count` large bodies wait for buffers at the same time; the next one is told to slow down. Fewer than are
+    /// admitted, so that large bodies which wait for room keep no small request out.
+    pub fn with_buffer_waiters_max(self, count: usize) -> Ops {
+        Ops { turns: Semaphore::new(count.max(1)), ..self }
+    }
+
+    /// Leave to wait for the buffers of a body of `len` bytes, to be dropped when they are there. Small ones need none.
+    fn buffers_turn(&self, len: u64) -> Result<Option<Permit>, Error> {
+        if len <= LARGE_BYTES {
+            return Ok(None);
+        }
+        self.turns.try_acquire(1).map(Some).ok_or_else(|| Error::new(Code::SlowDown))
     }
 
     pub fn site(&self) -> &Site {

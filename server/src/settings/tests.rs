@@ -50,7 +50,7 @@ fn every_default_in_the_table_is_valid_and_every_name_is_told_once() {
 #[test]
 fn the_documented_limits_are_those_of_the_http_layer() {
     let settings = Settings::read(&Layers::default()).unwrap();
-    let (ours, theirs) = (crate::plan::limits(&settings), http::Limits::default());
+    let (ours, theirs) = (crate::plan::limits(&settings, settings.connections_max), http::Limits::default());
     assert_eq!(format!("{ours:?}"), format!("{theirs:?}"));
 }
 

@@ -10,4 +10,4 @@ mod sim_tests;
 mod tests;
 
 pub(crate) use extent::{Extent, Extents, StripeRange, stripe_data};
-pub(crate) use writer::{Coverage, Placed, Run, Stored, Writer, buffer_budget, stripe_memory};
+pub(crate) use writer::{Coverage, MEMORY_PATIENCE, Placed, Run, Stored, Writer, buffer_budget, stripe_memory};

@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rt::buf::CLASS_BYTES;
 use rt::sync::{Permit, Semaphore};
@@ -18,6 +19,10 @@ use crate::volume::Volume;
 
 /// Of the buffers that are spare in a shard's pool, what the stripes of bodies that come in may take, in percent.
 const BUFFER_SHARE_PERCENT: usize = 40;
+
+/// How long a body that has not begun waits for buffers. Long enough for a queue that moves; those behind one that does
+/// not are told so.
+pub(crate) const MEMORY_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Attempts at a run when volumes turn out too small or fail at once.
 const RESERVE_ATTEMPTS: usize = 3 + Geometry::PARITY_MAX as usize;
@@ -71,7 +76,7 @@ impl Writer {
             node,
             open: RefCell::new(None),
             opening: Semaphore::new(1),
-            memory: Semaphore::new(memory_pages),
+            memory: Semaphore::of_buffers(memory_pages),
             memory_pages,
         })
     }
@@ -84,6 +89,11 @@ impl Writer {
     pub(crate) async fn permit(&self, layout: Layout) -> Permit {
         let pages = stripe_memory(layout.geometry, layout.fragment_bytes()) / PAGE_BYTES;
         self.memory.acquire(pages.min(self.memory_pages)).await
+    }
+
+    /// The same, before a body's first byte: waits a while only. Errors: `Busy`.
+    pub(crate) async fn permit_soon(&self, layout: Layout) -> Result<Permit> {
+        rt::time::timeout(MEMORY_PATIENCE, self.permit(layout)).await.map_err(|_| Error::Busy)
     }
 
     /// Room for the next bytes of a body of which `len` are still to come, or for one stripe when that is not known. May

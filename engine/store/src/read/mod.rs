@@ -12,7 +12,7 @@ use rt::sync::{Permit, Semaphore};
 pub(crate) use plan::{Plan, Step};
 
 use crate::cache::{BodyKey, Cache};
-use crate::data::{StripeRange, buffer_budget, stripe_memory};
+use crate::data::{MEMORY_PATIENCE, StripeRange, buffer_budget, stripe_memory};
 use crate::error::Error;
 use crate::format::fragment::BLOCK_BYTES;
 use crate::ids::{PAGE_BYTES, VolumeId};
@@ -38,6 +38,8 @@ pub(crate) struct Reader {
 pub(crate) enum Memory {
     /// Wait for it. Who does holds none for later steps, or two readers could wait for each other.
     Wait,
+    /// The same, but for a while only: `Busy`. Of a reply that has not begun.
+    Soon,
     /// Give up: it is only reading ahead.
     Try,
 }
@@ -53,7 +55,7 @@ impl Reader {
     /// To be called on the shard that reads.
     pub(crate) fn new(node: Arc<Node>, cache_bytes: usize) -> Rc<Reader> {
         let memory_pages = buffer_budget(BUFFER_SHARE_PERCENT) / PAGE_BYTES;
-        let memory = Semaphore::new(memory_pages);
+        let memory = Semaphore::of_buffers(memory_pages);
         Rc::new(Reader { node, cache: Cache::new(cache_bytes), memory, memory_pages })
     }
 
@@ -134,6 +136,10 @@ impl Reader {
         let bytes = stripe_memory(volume.geometry, per_fragment);
         let permit = match memory {
             Memory::Wait => self.permit(bytes).await,
+            Memory::Soon => {
+                let soon = rt::time::timeout(MEMORY_PATIENCE, self.permit(bytes)).await;
+                soon.map_err(|_| ReadError::Failed(Error::Busy))?
+            }
             Memory::Try => match self.memory.try_acquire(bytes.div_ceil(PAGE_BYTES)) {
                 Some(permit) => permit,
                 None => return Ok(None),

@@ -23,7 +23,32 @@ pub(crate) fn pattern(len: usize) -> Vec<u8> {
 
 pub(crate) struct TestHandler;
 
+thread_local! {
+    /// How many exchanges of `/hold` hold what they were given.
+    static HELD: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
+/// What `/hold` holds.
+struct Held;
+
+impl Held {
+    fn new() -> Held {
+        HELD.set(HELD.get() + 1);
+        Held
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        HELD.set(HELD.get() - 1);
+    }
+}
+
 impl Handler for TestHandler {
+    fn is_vital(&self, head: &Head<'_>) -> bool {
+        head.target() == "/vital"
+    }
+
     async fn handle(&self, head: &Head<'_>, exchange: &mut Exchange<'_>) {
         // What goes wrong with the connection is seen by the client, which is where the tests look.
         drop(self.answer(head, exchange).await);
@@ -82,6 +107,18 @@ impl TestHandler {
                 let answered = exchange.reply(&ok, &pattern(300_000)).await;
                 drop(held);
                 answered
+            }
+            "/vital" => exchange.reply(&ok, b"alive").await,
+            "/hold" => {
+                exchange.hold(Held::new());
+                self.echo(head, exchange).await
+            }
+            "/held" => exchange.reply(&ok, HELD.get().to_string().as_bytes()).await,
+            "/wait-for-buffers" => {
+                let all: Vec<_> = std::iter::from_fn(|| rt::buf::try_alloc(rt::buf::BUF_BYTES_MAX)).collect();
+                let none = rt::time::timeout(Duration::from_secs(10), rt::buf::alloc(rt::buf::BUF_BYTES_MAX)).await;
+                assert!(none.is_err() && !all.is_empty(), "nobody gives one back");
+                exchange.reply(&ok, b"").await
             }
             "/echo" => self.echo(head, exchange).await,
             _ => exchange.reply(&Response { status: 404, ..ok }, b"").await,
