@@ -28,6 +28,7 @@ use cli::{Command, Flags};
 use settings::Settings;
 
 // Why not the system's: docs/decisions/0005-allocator.md.
+#[cfg(not(system_allocator))]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
