@@ -4,16 +4,14 @@ have, never a wrong byte, and nothing at all when the backup is not what it shou
 import json
 import random
 import re
-import shutil
 import subprocess
 import threading
-import time
 
 import botocore.exceptions
 import conftest
 import pytest
 import server as hafiz
-from test_recover import FREE_SECONDS_MAX, body_of, logs, runbook
+from test_recover import age, body_of, lose_tables, runbook
 
 KEYS = {"HAFIZ_ROOT_USER": hafiz.USER, "HAFIZ_ROOT_PASSWORD": hafiz.PASSWORD}
 
@@ -47,13 +45,6 @@ def tree(dirs):
     return found
 
 
-def wait_freed(deployment, volumes):
-    deadline = time.monotonic() + FREE_SECONDS_MAX
-    while volumes & logs(deployment):
-        assert time.monotonic() < deadline, "logs of an earlier start are not freed"
-        time.sleep(0.2)
-
-
 @pytest.fixture
 def deployment():
     flags = ["--log-slot", "8MiB", "--data-slot", "16MiB", "--cache", "0"]
@@ -69,16 +60,13 @@ def aged(deployment):
     bodies = {}
     for n in range(5):
         put(s3, bodies, f"large{n}", 1_500_000 + n)
-    first = logs(deployment)
-    assert deployment.stop() == 0
-    deployment.start()
-    wait_freed(deployment, first)
+    age(deployment)
     return deployment, bodies
 
 
-def lose_tables(deployment):
+def lose_all_tables(deployment):
     for drive in deployment.dirs:
-        shutil.rmtree(drive / "index")
+        lose_tables(drive)
 
 
 def test_a_backup_under_load_and_the_log_behind_it_give_everything_back(aged, tmp_path):
@@ -112,7 +100,7 @@ def test_a_backup_under_load_and_the_log_behind_it_give_everything_back(aged, tm
     # A directory that holds something is no place for another one.
     assert "not empty" in hafiz_says("backup", "--to", tmp_path / "backup", "--endpoint", deployment.endpoint, code=1)
     deployment.kill()
-    lose_tables(deployment)
+    lose_all_tables(deployment)
     with pytest.raises(hafiz.Refused) as refused:
         deployment.start()
     assert "hafiz restore" in refused.value.output and "hafiz recover" in refused.value.output
@@ -142,7 +130,7 @@ def test_a_backup_that_is_not_whole_or_of_other_drives_touches_nothing(aged, tmp
         assert "the backup is of deployment" in hafiz_says("restore", "--from", backup, *other.dirs, code=1)
     assert "in use by a server" in hafiz_says("restore", "--from", backup, *deployment.dirs, code=1)
     assert deployment.stop() == 0
-    lose_tables(deployment)
+    lose_all_tables(deployment)
     before = tree(deployment.dirs)
     files = sorted(path for path in backup.rglob("*") if path.is_file())
     random_of = random.Random(3)
@@ -173,13 +161,10 @@ def test_with_commits_missing_a_restore_is_read_only_and_nothing_is_freed(aged, 
     put(s3, bodies, "since", 1_200_000)
     s3.delete_object(Bucket="one", Key="large2")
     gone = bodies.pop("large2")
-    volumes = logs(deployment)
     # Two starts later the log that says so is freed, and the deleted object's room was given back.
+    age(deployment)
     assert deployment.stop() == 0
-    deployment.start()
-    wait_freed(deployment, volumes)
-    assert deployment.stop() == 0
-    lose_tables(deployment)
+    lose_all_tables(deployment)
     before = tree(deployment.dirs)
     said = hafiz_says("restore", "--from", backup, *deployment.dirs, code=1)
     assert "--read-only" in said and tree(deployment.dirs) == before, said
@@ -235,7 +220,7 @@ def test_the_runbooks_work_as_they_are_written(aged, tmp_path):
     (backup, restore) = runbook("Backup of the metadata")
     assert "64 partitions" in run(backup)
     assert deployment.stop() == 0
-    lose_tables(deployment)
+    lose_all_tables(deployment)
     look, salvage, upload = runbook("Disaster recovery")
     # Without tables and with the first log freed bodies have no names.
     assert "no record names" in run(look, code=2)

@@ -85,9 +85,10 @@ impl fmt::Display for StartError {
             StartError::Node(error) => error.fmt(f),
             StartError::Index { partition, what } => write!(
                 f,
-                "open partition {}: {what}; bring back a drive that has it, put the tables back from a backup with 'hafiz \
+                "open partition {}: {}; bring back a drive that has it, put the tables back from a backup with 'hafiz \
                  restore', or take what is left with 'hafiz recover'",
-                partition.0
+                partition.0,
+                what.trim_end_matches(';')
             ),
             StartError::Store(error) => write!(f, "recover: {error}"),
         }

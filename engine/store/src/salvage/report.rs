@@ -141,9 +141,12 @@ impl Report {
         self.streams.iter().fold(0, |sum, stream| sum.saturating_add(stream.lost_count))
     }
 
-    /// Whether something that was found cannot be read, or cannot be named, or commits are known to be lost.
+    /// Whether something that may be alive cannot be read, or cannot be named, or commits are known to be lost. The room of
+    /// what was deleted may have been given back.
     pub fn is_short(&self) -> bool {
-        let partial = |counts: &BTreeMap<Verdict, Count>| counts.values().any(|count| count.partial > 0);
+        let partial = |counts: &BTreeMap<Verdict, Count>| {
+            counts.iter().any(|(verdict, count)| verdict.is_live() && count.partial > 0)
+        };
         partial(&self.objects)
             || partial(&self.parts)
             || self.unnamed.found > 0

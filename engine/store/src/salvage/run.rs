@@ -136,11 +136,11 @@ impl Run<'_> {
                     };
                     insert_base(&mut changes, Change { lsn: tables.ckpt.lsn, value });
                 }
-                let is_certain = is_certain && tables.is_there() == (tables.ckpt.lsn != Lsn::ZERO);
+                let is_certain = is_certain && !tables.broke_off();
                 self.key(partition, &key, &changes, is_certain, &mut ended)?;
             }
         }
-        self.report.take_partition(partition, &tables, is_certain);
+        self.report.take_partition(partition, &tables, is_certain && !tables.broke_off());
         Ok(())
     }
 

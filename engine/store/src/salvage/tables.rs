@@ -7,6 +7,9 @@ use crate::format::batch::Ckpt;
 use crate::ids::{Lsn, PartitionId};
 use crate::index::{Bytes, Opened, keys};
 
+/// The checkpoint of a tree that was never flushed.
+const NOTHING: Ckpt = Ckpt { lsn: Lsn::ZERO, position: None };
+
 /// Rows that are read at a time.
 const ROWS: usize = 1_024;
 
@@ -28,7 +31,7 @@ impl Tables {
     pub(super) fn none() -> Tables {
         Tables {
             copy: None,
-            ckpt: Ckpt { lsn: Lsn::ZERO, position: None },
+            ckpt: NOTHING,
             counts: false,
             failed: None,
             rows: VecDeque::new(),
@@ -56,8 +59,8 @@ impl Tables {
             }
         }
         match best {
-            // A tree without a checkpoint is one that was just made: it holds nothing.
-            Some((counts, copy)) if copy.ckpt.lsn != Lsn::ZERO => {
+            // A tree without a checkpoint is one that was just made: it holds nothing. A partition without a commit has one.
+            Some((counts, copy)) if copy.ckpt != NOTHING => {
                 Tables { ckpt: copy.ckpt, counts, copy: Some(copy), ..Tables::none() }
             }
             Some(_) => Tables::none(),
@@ -68,6 +71,11 @@ impl Tables {
     /// Whether there is a copy, and all of it could be read so far.
     pub(crate) fn is_there(&self) -> bool {
         self.copy.is_some() && self.failed.is_none()
+    }
+
+    /// Whether it was read and cannot be read any further.
+    pub(super) fn broke_off(&self) -> bool {
+        self.copy.is_some() && self.failed.is_some()
     }
 
     /// From here on the rows of this range come.
