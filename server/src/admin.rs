@@ -8,7 +8,7 @@ mod show;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::banner::say;
 use crate::cli;
@@ -194,13 +194,15 @@ fn answer(question: &Question, client: &Client) -> Result<ExitCode, String> {
         Ask::HealStatus { wait } => {
             let reply = loop {
                 let reply = client.get("heal")?;
-                if !wait || reply.truth("whole") || reply.number("stripes_lost") > 0 {
+                // What is lost does not come back by waiting.
+                if !wait || reply.truth("whole") || show::is_lost(&reply) {
                     break reply;
                 }
                 progress(&show::heal_line(&reply));
                 std::thread::sleep(LOOK_EVERY);
             };
-            print(&reply, show::heal(&reply));
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+            print(&reply, show::heal(&reply, now));
             return Ok(ExitCode::from(u8::from(!reply.truth("whole"))));
         }
         Ask::Backup(dir) => {

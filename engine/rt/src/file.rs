@@ -323,6 +323,12 @@ pub(crate) fn read_dir_real(path: &Path) -> io::Result<Vec<DirEntry>> {
 }
 
 /// Renames a file or directory, replacing a file at `to`. Durable after `sync_dir` of the directories of both.
+/// For files that are read by other means than this module: the next read of this part asks the drive, unless somebody uses it
+/// or it is not durable. A hint; blocks for a moment.
+pub fn forget_cached(file: &std::fs::File, offset: u64, len: u64) -> io::Result<()> {
+    crate::sys::forget_cached(file, offset, len)
+}
+
 pub async fn rename(from: impl AsRef<Path>, to: impl AsRef<Path>) -> io::Result<()> {
     by_name!(rename(&from, &to), |from, to| std::fs::rename(&from, &to))
 }

@@ -122,6 +122,13 @@ pub(crate) fn try_flock(file: &std::fs::File) -> io::Result<bool> {
     }
 }
 
+/// Asks the kernel to let go of what it holds of a part of a file that is durable.
+pub(crate) fn forget_cached(file: &std::fs::File, offset: u64, len: u64) -> io::Result<()> {
+    // SAFETY: takes no pointers; the descriptor is open as long as the reference lives.
+    let error = unsafe { libc::posix_fadvise(file.as_raw_fd(), offset as i64, len as i64, libc::POSIX_FADV_DONTNEED) };
+    if error == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(error)) }
+}
+
 /// Kernel release ("6.8.0-31-generic").
 pub(crate) fn kernel_release() -> String {
     std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned()

@@ -16,6 +16,7 @@ mod open;
 mod places;
 mod watch;
 
+pub(crate) use epoch::mend_topology;
 use flag::Flag;
 use rt::file::FileLock;
 
@@ -191,6 +192,16 @@ impl Node {
         let (topology, drives) = (self.topology(), self.drives());
         let shall_go = |id: DriveId| drives.iter().any(|drive| drive.id == id && drive.is_draining());
         topology::copies(&topology, partition, shall_go).into_iter().map(|index| drives[index].clone()).collect()
+    }
+
+    /// Where the tables of a partition lie on a drive.
+    pub(crate) fn index_dir(&self, drive: &Drive, partition: PartitionId) -> PathBuf {
+        #[cfg(feature = "sim")]
+        if let Some(root) = &self.config.index_root {
+            let name = drive.dir.file_name().expect("a drive's directory has a name");
+            return root.join(name).join(partition.0.to_string());
+        }
+        drive.index_dir(partition)
     }
 
     /// Whether too few drives are left for writes to be acknowledged.

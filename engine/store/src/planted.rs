@@ -81,6 +81,14 @@ pub enum Bug {
     CensusCountsMissing,
     /// Healing reports that nothing is missing while it rebuilds.
     HealDoneEarly,
+    /// A slot that was made again without all that was in it counts as any other.
+    HollowCountsAsHealed,
+    /// Healing reports nothing of copies of tables that are missing.
+    TableCopiesNotCounted,
+    /// The checksums of tables are not looked at when their copies are scrubbed.
+    TableScrubSkipsChecksum,
+    /// A rebuild goes on at full speed beside requests.
+    RebuildNeverRests,
 }
 
 #[cfg(feature = "sim")]
@@ -124,6 +132,10 @@ impl Bug {
         Bug::RepairNotWritten,
         Bug::CensusCountsMissing,
         Bug::HealDoneEarly,
+        Bug::HollowCountsAsHealed,
+        Bug::TableCopiesNotCounted,
+        Bug::TableScrubSkipsChecksum,
+        Bug::RebuildNeverRests,
     ];
 }
 

@@ -19,7 +19,7 @@ use types::{BucketId, ObjectKey};
 
 use crate::bucket::BucketTable;
 use crate::data::Writer;
-use crate::drive::{Drive, Op, is_full};
+use crate::drive::{Drive, Op};
 use crate::error::{Error, Result};
 use crate::format::batch::{Ckpt, Entry, Position};
 use crate::format::record::{Body, Record};
@@ -187,6 +187,7 @@ pub async fn close() {
     for shard in 0..rt::shard_count() {
         rt::call(ShardId(shard), || async { local().end().await }).await;
     }
+    local().node.heal.forget_tables();
     local().node.release().await;
     for shard in 0..rt::shard_count() {
         rt::call(ShardId(shard), || async {
@@ -262,6 +263,7 @@ async fn open_partitions(
             telemetry::warn!("a copy of the index cannot be read: {}", copy.error; dir = copy.dir.display());
         }
         ckpts.push((id, partition.ckpt()));
+        store.node.heal.know_tables(id, partition.index());
         store.partitions.add(partition);
     }
     SHARDS.with_borrow_mut(|shards| shards.insert(rt::this_shard(), store));
@@ -297,10 +299,9 @@ async fn recover(node: &Arc<Node>, ckpts: &HashMap<PartitionId, Ckpt>) -> Result
 
 /// Counts what kept a flush from its copies against the drives that did. Room for tables is taken from the reserve.
 fn index_failed(node: &Arc<Node>, error: &FlushError) {
-    let is_full = |error: &TreeError| matches!(error, TreeError::Io(error) if is_full(error));
     let full = match error {
-        FlushError::Index(error) => is_full(error),
-        FlushError::Copies(copies) => copies.iter().any(|copy| is_full(&copy.error)),
+        FlushError::Index(error) => error.is_full(),
+        FlushError::Copies(copies) => copies.iter().any(|copy| copy.error.is_full()),
     };
     if full {
         let node = node.clone();
@@ -333,7 +334,7 @@ impl Upkeep for ShardStore {
 }
 
 /// Which shard owns a partition in this start.
-fn owner(partition: PartitionId) -> ShardId {
+pub(crate) fn owner(partition: PartitionId) -> ShardId {
     ShardId(partition.0 % rt::shard_count())
 }
 
@@ -522,16 +523,7 @@ impl ShardStore {
 
     /// Index directories of a partition's copies, the primary first.
     fn index_copies(&self, partition: PartitionId) -> Vec<std::path::PathBuf> {
-        self.node.partition_copies(partition).iter().map(|drive| self.index_dir(drive, partition)).collect()
-    }
-
-    fn index_dir(&self, drive: &Drive, partition: PartitionId) -> std::path::PathBuf {
-        #[cfg(feature = "sim")]
-        if let Some(root) = &self.node.config.index_root {
-            let name = drive.dir.file_name().expect("a drive's directory has a name");
-            return root.join(name).join(partition.0.to_string());
-        }
-        drive.index_dir(partition)
+        self.node.partition_copies(partition).iter().map(|drive| self.node.index_dir(drive, partition)).collect()
     }
 
     /// Index directories in which a partition's tables may be at the start. Once tables count these are the copies that are
@@ -545,15 +537,16 @@ impl ShardStore {
         let (drives, preferred) = (self.node.drives(), self.node.partition_copies(partition));
         let others = drives.iter().filter(|drive| !preferred.iter().any(|preferred| preferred.id == drive.id));
         let in_sync = |drive: &&Arc<Drive>| drive.is_usable() && topology.is_in_sync(partition, drive.id);
-        preferred.iter().chain(others).filter(in_sync).map(|drive| self.index_dir(drive, partition)).collect()
+        preferred.iter().chain(others).filter(in_sync).map(|drive| self.node.index_dir(drive, partition)).collect()
     }
 
     /// The drives whose copies of the partition's tables are known to be whole.
     pub(crate) fn whole_copies(&self, partition: &Partition) -> (PartitionId, Vec<DriveId>) {
         let whole = partition.whole_copies();
         let drives = self.node.drives();
-        let holders =
-            drives.iter().filter(|drive| drive.is_usable() && whole.contains(&self.index_dir(drive, partition.id())));
+        let holders = drives
+            .iter()
+            .filter(|drive| drive.is_usable() && whole.contains(&self.node.index_dir(drive, partition.id())));
         (partition.id(), holders.map(|drive| drive.id).collect())
     }
 

@@ -14,7 +14,7 @@ use types::{Attributes, BucketId, BucketName, DeleteCondition, Etag, WriteCondit
 
 use harness::healing::{
     DRIVE_BYTES, Damage, LIMIT, LOOK_EVERY, OBJECTS, Run, add_drive, add_seventh, bytes, census, check_all, damage,
-    fill, key, len_of, placed, put, read, rebuilt,
+    fill, key, len_of, placed, put, read, rebuilt, until, with_spare,
 };
 
 /// More operations than any run has.
@@ -239,4 +239,152 @@ fn copy_dir(from: &std::path::Path, to: &std::path::Path) {
             std::fs::copy(entry.path(), to).expect("it is copied");
         }
     }
+}
+
+#[test]
+fn a_rebuild_that_finds_its_drive_full_leaves_the_volume_as_it_was_and_is_done_when_there_is_room() {
+    let mut run = with_spare(1);
+    run.remove(2);
+    let spare = run.dirs[6].clone();
+    run.world.faults(&spare, |faults| faults.no_space = true);
+    run.run(async |store, bucket| {
+        until("an attempt", || store::heal_status().waiting_for_drive > 0).await;
+        let status = store::heal_status();
+        assert!(status.slots_missing > 0 && status.slots_hollow == 0 && !status.is_whole(), "{status:?}");
+        check_all(&store, bucket, 0..OBJECTS).await;
+    });
+    run.world.faults(&spare, |faults| faults.no_space = false);
+    run.run(async |store, bucket| {
+        until("all is well", || store::heal_status().is_whole()).await;
+        assert!(census().await.is_whole());
+        check_all(&store, bucket, 0..OBJECTS).await;
+    });
+}
+
+#[test]
+fn a_second_drive_that_goes_while_the_first_is_rebuilt_is_rebuilt_as_well() {
+    let mut crashed = 0;
+    for seed in 1..=6 {
+        let mut run = with_spare(seed);
+        let second = PathBuf::from("/heal-d7");
+        add_drive(&mut run.world, &run.tables, &second, DRIVE_BYTES);
+        let added = second.clone();
+        run.run(async move |store, _| add_seventh(store, added).await);
+        run.dirs.push(second);
+        run.remove((seed % 6) as usize);
+        crashed += u32::from(run.run_and_crash(400 + seed * 53, async |_, _| rebuilt().await));
+        run.remove(((seed + 2) % 6) as usize);
+        run.run(async move |store, bucket| {
+            until("all is well", || store::heal_status().is_whole()).await;
+            let found = census().await;
+            assert!(found.is_whole(), "seed {seed}: {found:?}");
+            check_all(&store, bucket, 0..OBJECTS).await;
+            store::audit().await.expect("nothing is counted wrong");
+        });
+    }
+    assert!(crashed > 0, "no rebuild was cut off");
+}
+
+#[test]
+fn a_drive_that_goes_while_slots_are_made_on_it_takes_nothing_along() {
+    let mut run = with_spare(3);
+    run.remove(3);
+    run.rebuild = 4 << 20;
+    run.run(async |store, bucket| {
+        until("a rebuild under way", || store::heal_status().bytes_done > 0).await;
+        let spare = store.drives().last().expect("there are drives").id;
+        store.take_out_drive(spare).await.expect("nothing is on it yet that others lack");
+        until("another attempt", || store::heal_status().waiting_for_drive > 0).await;
+        let status = store::heal_status();
+        assert!(status.slots_missing > 0 && status.slots_hollow == 0 && status.stripes_lost == 0, "{status:?}");
+        let found = census().await;
+        assert!(!found.is_whole() && !found.is_lossy(), "{found:?}");
+        check_all(&store, bucket, 0..OBJECTS).await;
+    });
+}
+
+#[test]
+fn slot_files_that_come_back_fill_what_was_made_without_them() {
+    let mut run = Run::new(1, 6);
+    run.run(fill);
+    let taken = run.run(async |store, bucket| {
+        let mut taken = Vec::new();
+        // Three slots of the volume of a large object.
+        let mut paths: Vec<PathBuf> = placed(&store, bucket, 4).await.into_iter().map(|place| place.path).collect();
+        paths.sort();
+        paths.dedup();
+        for path in paths.into_iter().take(3) {
+            taken.push((path.clone(), rt::file::read(&path).await.expect("it is there")));
+            rt::file::unlink(&path).await.expect("it was there");
+            rt::file::sync_dir(path.parent().expect("it lies in a directory")).await.expect("durable");
+        }
+        taken
+    });
+    run.run(async |_, _| {
+        rebuilt().await;
+        until("it is known what is lost", || store::heal_status().stripes_lost > 0).await;
+        let (status, found) = (store::heal_status(), census().await);
+        assert!(status.slots_hollow == 3 && !status.is_whole(), "{status:?}");
+        assert!(found.objects_lost > 0 && found.lost.iter().any(|lost| lost.key == "object/004"), "{found:?}");
+    });
+    // One of them is enough for D of the stripes that have all of their fragments.
+    let (path, content) = taken[0].clone();
+    let back = async move {
+        let aside = path.with_extension("back");
+        rt::file::write_new(&aside, content).await.expect("there is room");
+        rt::file::rename(&aside, &path).await.expect("renamed");
+        rt::file::sync_dir(path.parent().expect("it lies in a directory")).await.expect("durable");
+    };
+    run.world.run_alone(back, LIMIT).expect("it ends");
+    run.run(async |store, bucket| {
+        until("all is well", || store::heal_status().is_whole()).await;
+        let found = census().await;
+        assert!(found.is_whole(), "{found:?}");
+        check_all(&store, bucket, 0..OBJECTS).await;
+    });
+}
+
+#[test]
+fn a_volume_that_is_lost_altogether_is_not_made_anew_and_does_not_count_as_whole() {
+    let mut run = Run::new(1, 1);
+    run.run(fill);
+    run.run(async |store, bucket| {
+        let path = placed(&store, bucket, 4).await[0].path.clone();
+        rt::file::unlink(&path).await.expect("it was there");
+        rt::file::sync_dir(path.parent().expect("it lies in a directory")).await.expect("durable");
+    });
+    run.run(async |_, _| {
+        until("it is missed", || store::heal_status().volumes_gone > 0).await;
+        assert!(!store::heal_status().is_whole());
+        let found = census().await;
+        assert!(found.is_lossy() && found.objects_lost > 0, "{found:?}");
+    });
+}
+
+#[test]
+fn what_was_lost_and_is_deleted_is_not_missed_any_more() {
+    let mut run = Run::new(1, 6);
+    run.run(fill);
+    run.run(async |store, bucket| {
+        let mut paths: Vec<PathBuf> = placed(&store, bucket, 4).await.into_iter().map(|place| place.path).collect();
+        paths.sort();
+        paths.dedup();
+        for path in paths.into_iter().take(3) {
+            rt::file::unlink(&path).await.expect("it was there");
+            rt::file::sync_dir(path.parent().expect("it lies in a directory")).await.expect("durable");
+        }
+    });
+    run.run(async |store, bucket| {
+        rebuilt().await;
+        let lost = census().await.lost;
+        assert!(!lost.is_empty() && !store::heal_status().is_whole());
+        for object in lost {
+            let key = types::ObjectKey::parse(&object.key).expect("a valid key");
+            store.delete(bucket, &key, DeleteCondition::default()).await.expect("it is deleted");
+        }
+        until("all is well", || store::heal_status().is_whole()).await;
+        let found = census().await;
+        assert!(found.is_whole() && found.objects > 0, "{found:?}");
+        store::audit().await.expect("nothing is counted wrong");
+    });
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use hafiz_store as store;
 use hafiz_store::PlacedFragment;
+use rt::file::{File, OpenOptions};
 use types::DeleteCondition;
 
 use harness::healing::{
@@ -34,6 +35,11 @@ fn a_census_counts_exactly_what_was_planted() {
 #[test]
 fn a_lost_drive_is_rebuilt_on_another_and_then_two_more_can_be_lost() {
     (1..=4).for_each(heals::lost_drive_rebuilt);
+}
+
+#[test]
+fn what_more_drives_took_than_parity_makes_up_for_is_lost_until_they_come_back() {
+    (1..=3).for_each(heals::more_lost_than_parity);
 }
 
 #[test]
@@ -159,6 +165,97 @@ fn an_idle_store_leaves_the_volumes_of_a_drive_that_goes_and_rebuilds_them() {
 }
 
 #[test]
+fn copies_of_tables_that_rot_are_counted_and_made_again() {
+    heals::tables_rot(1);
+}
+
+#[test]
+fn copies_of_tables_that_are_lost_are_counted_until_they_were_made_again() {
+    (1..=3).for_each(heals::tables_lost);
+}
+
+#[test]
+fn a_scrub_finds_copies_of_tables_that_have_rotted() {
+    let mut run = Run::new(2, 6);
+    run.run(fill);
+    let copies: Vec<PathBuf> = run.table_holders(1).into_iter().map(|drive| run.table_dir(drive, 1)).collect();
+    run.scrub = 1 << 30;
+    run.run(async move |store, bucket| {
+        until("all is well", || store::heal_status().is_whole()).await;
+        for dir in &copies {
+            heals::harm(dir, heals::Harm::Table);
+            scrubbed().await;
+            until("the copy is made again", || store::heal_status().is_whole()).await;
+        }
+        assert!(store::heal_status().table_copies_checked > 0);
+        let found = census().await;
+        assert!(found.is_whole() && found.table_copies_good == 12, "{found:?}");
+        check_all(&store, bucket, 0..OBJECTS).await;
+    });
+}
+
+#[test]
+fn a_scrub_goes_on_where_it_was_before_a_restart() {
+    let mut run = Run::new(1, 6);
+    run.run(fill);
+    (run.scrub, run.hurried) = (1 << 20, false);
+    let before = run.run(async |_, _| {
+        rt::time::sleep(Duration::from_secs(45)).await;
+        store::heal_status()
+    });
+    assert!(before.rounds == 0 && before.scrub_cursor != store::VolumeId(0), "{before:?}");
+    assert!(before.scrub_rate > 0 && before.scrub_seconds_left.is_some(), "{before:?}");
+    assert!(0 < before.scrub_bytes_done && before.scrub_bytes_done < before.scrub_bytes_total, "{before:?}");
+    let after = run.run(async |_, _| {
+        until("the cursor is read", || store::heal_status().round_began.is_some()).await;
+        store::heal_status()
+    });
+    // What was passed after the cursor was last written is read again.
+    assert!(after.scrub_cursor != store::VolumeId(0) && after.scrub_cursor <= before.scrub_cursor, "{after:?}");
+    assert_eq!((after.round_began, after.scrub_partition), (before.round_began, 4));
+}
+
+/// Overwrites one of the two copies of a small file of a drive with something else.
+async fn spoil_copy(dir: &std::path::Path, name: &str, copy: u64, copy_bytes: usize) {
+    let file = File::open(dir.join(name), OpenOptions::READ_WRITE_DIRECT).await.expect("it is there");
+    let mut buffer = rt::buf::alloc(copy_bytes).await;
+    buffer[..copy_bytes].fill(0xa5);
+    let at = copy * copy_bytes as u64;
+    file.write_at(buffer.window(0..copy_bytes), at, rt::file::Sync::Data).await.0.expect("it can be written");
+}
+
+#[test]
+fn identities_and_topologies_that_rot_are_written_again_copy_by_copy() {
+    let mut run = Run::new(1, 6);
+    run.run(fill);
+    run.scrub = 1 << 30;
+    for copy in [0, 1, 0] {
+        let dirs = run.dirs.clone();
+        run.run(async move |store, bucket| {
+            for dir in &dirs {
+                spoil_copy(dir, "hafiz.drive", copy, 4096).await;
+                spoil_copy(dir, "topology", copy, 16_384).await;
+            }
+            // Of one drive nothing says any more which it is, but for its volumes.
+            spoil_copy(&dirs[2], "hafiz.drive", 1 - copy, 4096).await;
+            spoil_copy(&dirs[2], "topology", 1 - copy, 16_384).await;
+            scrubbed().await;
+            for dir in &dirs {
+                spoil_copy(dir, "hafiz.drive", 1 - copy, 4096).await;
+                spoil_copy(dir, "topology", 1 - copy, 16_384).await;
+            }
+            check_all(&store, bucket, 0..OBJECTS).await;
+        });
+        run.run(async |store, bucket| {
+            let drives = store.drives();
+            assert!(drives.len() == 6 && drives.iter().all(|drive| drive.state == store::DriveState::In), "{drives:?}");
+            check_all(&store, bucket, 0..OBJECTS).await;
+            scrubbed().await;
+        });
+    }
+}
+
+#[test]
 fn first_pages_that_rot_are_written_again() {
     let mut run = Run::new(1, 6);
     run.run(fill);
@@ -175,4 +272,9 @@ fn first_pages_that_rot_are_written_again() {
         assert_eq!(store::heal_status().slots_missing, 0);
         check_all(&store, bucket, 0..OBJECTS).await;
     });
+}
+
+#[test]
+fn requests_take_no_more_than_twice_as_long_while_slots_are_rebuilt() {
+    heals::requests_while_rebuilt(1);
 }

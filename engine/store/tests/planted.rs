@@ -34,6 +34,10 @@ const GOES_MEANWHILE: Scenario =
     ("a drive goes while space is reclaimed", crashes::drive_goes_while_space_is_reclaimed);
 const FLIPPED_BITS: Scenario = ("flipped bits, scrub", heals::flipped_bits);
 const COUNTED: Scenario = ("planted damage, census, scrub", heals::planted_damage_counted);
+const MORE_LOST: Scenario = ("more drives are lost than parity", heals::more_lost_than_parity);
+const TABLES_ROT: Scenario = ("copies of tables rot", heals::tables_rot);
+const TABLES_LOST: Scenario = ("copies of tables are lost", heals::tables_lost);
+const REQUESTS: Scenario = ("requests while a drive is rebuilt", heals::requests_while_rebuilt);
 const LOST_DRIVE: Scenario = ("a lost drive is rebuilt", heals::lost_drive_rebuilt);
 
 /// Where a bug is looked for: the quickest first.
@@ -54,6 +58,10 @@ fn scenarios(bug: Bug) -> &'static [Scenario] {
         Bug::TombstonesNotFlushed | Bug::LogFreedUncovered => &[RECLAIMED],
         Bug::CopiesSkipped => &[GOES_MEANWHILE],
         Bug::RebuildStopsEarly | Bug::RebuildSkipsParity | Bug::HealDoneEarly => &[LOST_DRIVE],
+        Bug::HollowCountsAsHealed => &[MORE_LOST],
+        Bug::TableCopiesNotCounted => &[TABLES_LOST],
+        Bug::TableScrubSkipsChecksum => &[TABLES_ROT],
+        Bug::RebuildNeverRests => &[REQUESTS],
         Bug::RepairFromBad | Bug::RepairNotWritten => &[FLIPPED_BITS],
         Bug::CensusCountsMissing => &[COUNTED],
     }

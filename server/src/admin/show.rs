@@ -49,31 +49,82 @@ pub(super) fn heal_line(reply: &Json) -> String {
         Some(seconds) => format!(", {seconds} s left"),
         None => String::new(),
     };
-    format!(
+    let mut line = format!(
         "{} slots missing, {} to move, {} to go at {}/s{left}",
         reply.number("slots_missing"),
         reply.number("slots_to_drain"),
         bytes_of(reply.number("bytes_left")),
         bytes_of(reply.number("bytes_per_second")),
-    )
+    );
+    for (name, what) in [
+        ("table_copies_short", "copies of index tables missing"),
+        ("stripes_to_repair", "stripes with bad fragments to repair"),
+        ("stripes_in_doubt", "stripes that cannot be read and may be needed"),
+    ] {
+        if reply.number(name) > 0 {
+            write!(line, ", {} {what}", reply.number(name)).expect("a String takes every write");
+        }
+    }
+    line
 }
 
-pub(super) fn heal(reply: &Json) -> String {
+/// Whether something is lost that no waiting brings back.
+pub(super) fn is_lost(reply: &Json) -> bool {
+    ["stripes_lost", "slots_hollow", "volumes_gone"].iter().any(|name| reply.number(name) > 0)
+}
+
+/// `now`: seconds since 1970.
+pub(super) fn heal(reply: &Json, now: u64) -> String {
     let mut text = String::new();
     let mut line = |name: &str, value: String| {
         writeln!(text, "{name:<22}{value}").expect("a String takes every write");
     };
-    let verdict = match (reply.truth("whole"), reply.number("stripes_lost")) {
+    let number = |name| reply.number(name);
+    let verdict = match (reply.truth("whole"), is_lost(reply)) {
         (true, _) => "whole: nothing is missing".to_owned(),
-        (false, 0) => heal_line(reply),
-        (false, lost) => format!("{lost} stripes cannot be read: hafiz verify names the objects"),
+        (false, false) => heal_line(reply),
+        (false, true) => format!(
+            "lost: {} stripes cannot be read, {} slots lack something, {} volumes are gone: hafiz verify names the objects",
+            number("stripes_lost"),
+            number("slots_hollow"),
+            number("volumes_gone")
+        ),
     };
     line("state", verdict);
-    line("volumes", format!("{}, {} short of a slot", reply.number("volumes_total"), reply.number("volumes_short")));
-    line("waiting for a drive", reply.number("waiting_for_drive").to_string());
-    line("fragments repaired", reply.number("fragments_repaired").to_string());
-    line("stripes checked", reply.number("stripes_checked").to_string());
-    line("full scrub rounds", reply.number("scrub_rounds").to_string());
+    line(
+        "volumes",
+        format!(
+            "{}, {} short of a slot, {} slots missing",
+            number("volumes_total"),
+            number("volumes_short"),
+            number("slots_missing")
+        ),
+    );
+    line("waiting for a drive", format!("{} volumes", number("waiting_for_drive")));
+    line(
+        "index tables",
+        format!(
+            "{} copies, {} of them missing or bad ({})",
+            number("table_copies"),
+            number("table_copies_short"),
+            bytes_of(number("table_bytes_short"))
+        ),
+    );
+    line("fragments repaired", number("fragments_repaired").to_string());
+    line("stripes checked", number("stripes_checked").to_string());
+    let left = match reply.number_if("scrub_seconds_left") {
+        Some(seconds) => format!(" at {}/s, {seconds} s left", bytes_of(number("scrub_bytes_per_second"))),
+        None => String::new(),
+    };
+    let passed = bytes_of(number("scrub_bytes_done"));
+    line("scrub", format!("{passed} of {} passed{left}", bytes_of(number("scrub_bytes_total"))));
+    let last = match reply.number_if("scrub_last_full_round") {
+        Some(ended) => {
+            format!("{} full rounds, the last one {} s ago", number("scrub_rounds"), now.saturating_sub(ended))
+        }
+        None => "none was completed".to_owned(),
+    };
+    line("full scrub rounds", last);
     text
 }
 
@@ -85,8 +136,8 @@ pub(super) fn verify(reply: &Json) -> String {
     let mut text = String::new();
     let verdict = match (reply.truth("lossy"), reply.truth("whole")) {
         (true, _) => "something is lost",
-        (false, false) => "everything can be read, something is short of fragments",
-        (false, true) => "everything is there, every fragment is right",
+        (false, false) => "everything can be read, something is short of fragments or copies",
+        (false, true) => "everything is there, every fragment and every table is right",
     };
     let mut line = |name: &str, value: String| {
         writeln!(text, "{name:<22}{value}").expect("a String takes every write");
@@ -100,10 +151,14 @@ pub(super) fn verify(reply: &Json) -> String {
     line("  bad", number("fragments_bad"));
     line("  missing", number("fragments_missing"));
     line("  on absent drives", number("fragments_absent"));
+    line("copies of tables", format!("{} good", number("table_copies_good")));
+    line("  bad", number("table_copies_bad"));
+    line("  missing", number("table_copies_missing"));
     line("read", bytes_of(reply.number("bytes_read")));
     for (name, what) in [
         ("extents_unlisted", "extents that the index does not list as live"),
         ("partitions_damaged", "partitions that lack acknowledged commits"),
+        ("partitions_without_tables", "partitions of whose tables no copy is right"),
     ] {
         if reply.number(name) > 0 {
             line("damage", format!("{} {what}", number(name)));
@@ -167,6 +222,30 @@ mod tests {
              ab     in       1.00 TiB  5 B   3      0     3       /d0\n\
              abc    missing  -         -     0      0     0       /d1\n"
         );
+    }
+
+    #[test]
+    fn what_is_lost_or_short_is_said_first() {
+        let check = |reply: &str, expect: &str| {
+            let text = heal(&Json::parse(reply).unwrap(), 1000);
+            assert!(text.starts_with("state") && text.contains(expect), "{text}");
+        };
+        check(r#"{"whole":true,"table_copies":192}"#, "whole: nothing is missing\n");
+        check(r#"{"whole":false,"slots_missing":3}"#, "3 slots missing, 0 to move, 0 B to go");
+        check(
+            r#"{"whole":false,"slots_hollow":2}"#,
+            "lost: 0 stripes cannot be read, 2 slots lack something, 0 volumes",
+        );
+        check(
+            r#"{"whole":false,"table_copies":192,"table_copies_short":1,"table_bytes_short":2048}"#,
+            "192 copies, 1 of them missing or bad (2.00 KiB)",
+        );
+        check(r#"{"whole":false,"table_copies_short":1}"#, ", 1 copies of index tables missing\n");
+        check(
+            r#"{"whole":true,"scrub_rounds":2,"scrub_last_full_round":900}"#,
+            "2 full rounds, the last one 100 s ago",
+        );
+        check(r#"{"whole":true}"#, "none was completed");
     }
 
     #[test]

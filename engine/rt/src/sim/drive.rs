@@ -27,6 +27,8 @@ pub(super) struct Drive {
     power: Cell<u64>,
     /// Pages in use, when known.
     used: Cell<Option<u64>>,
+    /// When the last byte of what was asked for so far has been read or written.
+    busy_until: Cell<u64>,
 }
 
 /// What an operation is, for the trace and for the faults that concern it.
@@ -60,6 +62,7 @@ impl Drive {
             hung: RefCell::default(),
             power: Cell::new(0),
             used: Cell::new(None),
+            busy_until: Cell::new(0),
         }
     }
 
@@ -118,7 +121,9 @@ impl Drive {
         if slow_factor > 1 {
             core.count(Fault::Slow);
         }
-        let delay = core.within(&core.config().io_latency).saturating_mul(u64::from(slow_factor));
+        let bytes = if matches!(io, Io::Read | Io::Write) { words.get(2).copied().unwrap_or(0) } else { 0 };
+        let latency = core.within(&core.config().io_latency).saturating_add(self.transfer(core, bytes));
+        let delay = latency.saturating_mul(u64::from(slow_factor));
         let (drive, power) = (self.clone(), self.power.get());
         let (event, done) = Completion::new(move |core| {
             if drive.power.get() != power {
@@ -154,6 +159,17 @@ impl Drive {
         });
         core.schedule(core.now() + delay, guarded);
         done.wait().await
+    }
+
+    /// How long it takes from now on until so many bytes have gone over the drive's one wire, behind those that wait already.
+    fn transfer(&self, core: &Core, bytes: u64) -> u64 {
+        if self.config.bytes_per_second == 0 || bytes == 0 {
+            return 0;
+        }
+        let nanos = bytes.saturating_mul(1_000_000_000) / self.config.bytes_per_second;
+        let end = self.busy_until.get().max(core.now()) + nanos;
+        self.busy_until.set(end);
+        end - core.now()
     }
 
     pub(super) fn used_bytes(&self) -> u64 {

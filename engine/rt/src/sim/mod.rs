@@ -74,11 +74,13 @@ pub struct DriveConfig {
     pub atomic_write_bytes: usize,
     /// Whether files can be opened for direct I/O.
     pub direct: bool,
+    /// How fast bytes are read and written, one operation behind the other; 0 = only latency counts.
+    pub bytes_per_second: u64,
 }
 
 impl Default for DriveConfig {
     fn default() -> DriveConfig {
-        DriveConfig { capacity_bytes: 1 << 30, atomic_write_bytes: 512, direct: true }
+        DriveConfig { capacity_bytes: 1 << 30, atomic_write_bytes: 512, direct: true, bytes_per_second: 0 }
     }
 }
 

@@ -23,6 +23,8 @@ pub(crate) const LOCK_NAME: &str = "hafiz.lock";
 pub(crate) const RESTORED_NAME: &str = "restored";
 /// What is written aside and renamed ends so.
 pub(crate) const ASIDE_SUFFIX: &str = ".new";
+/// What is kept for whoever wants to look, out of the way of what replaced it, ends so, with a number.
+pub(crate) const DAMAGED_SUFFIX: &str = ".damaged";
 
 /// Whether a drive is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

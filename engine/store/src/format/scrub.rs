@@ -1,7 +1,7 @@
 //! How far the scrub has come, one page: so that it goes on there after a restart. Lost or torn, it begins anew.
 //!
 //! Content: next volume (u64), rounds completed (u64), begin of this round, end of the last one (u64 each, nanoseconds since
-//! 1970-01-01 UTC, 0 = none).
+//! 1970-01-01 UTC, 0 = none), next partition (u32), reserved (u32). A round goes through the tables of all partitions first.
 
 use super::{Invalid, Reader};
 use crate::ids::{PAGE_BYTES, VolumeId};
@@ -12,6 +12,8 @@ const VERSION: u16 = 1;
 /// Where the scrub goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Cursor {
+    /// The tables of partitions below it were scrubbed in this round.
+    pub(crate) partition: u32,
     /// Volumes below it were scrubbed in this round.
     pub(crate) next: VolumeId,
     /// Rounds completed.
@@ -24,16 +26,18 @@ pub(crate) struct Cursor {
 
 impl Default for Cursor {
     fn default() -> Cursor {
-        Cursor { next: VolumeId(0), rounds: 0, round_began: 0, round_ended: 0 }
+        Cursor { partition: 0, next: VolumeId(0), rounds: 0, round_began: 0, round_ended: 0 }
     }
 }
 
 impl Cursor {
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut content = Vec::with_capacity(32);
+        let mut content = Vec::with_capacity(40);
         for field in [self.next.0, self.rounds, self.round_began, self.round_ended] {
             content.extend(field.to_le_bytes());
         }
+        content.extend(self.partition.to_le_bytes());
+        content.extend([0; 4]);
         super::wrap(MAGIC, VERSION, &content, PAGE_BYTES)
     }
 
@@ -41,7 +45,11 @@ impl Cursor {
         let (_, content) = super::unwrap(MAGIC, VERSION, page)?;
         let mut fields = Reader::new(content);
         let next = VolumeId(fields.u64()?);
-        let cursor = Cursor { next, rounds: fields.u64()?, round_began: fields.u64()?, round_ended: fields.u64()? };
+        let (rounds, round_began, round_ended) = (fields.u64()?, fields.u64()?, fields.u64()?);
+        let cursor = Cursor { partition: fields.u32()?, next, rounds, round_began, round_ended };
+        if fields.u32()? != 0 {
+            return Err(Invalid::Field("reserved"));
+        }
         fields.end()?;
         Ok(cursor)
     }
@@ -53,7 +61,7 @@ mod tests {
 
     #[test]
     fn a_cursor_has_golden_bytes_and_reads_back() {
-        let cursor = Cursor { next: VolumeId(0x0102), rounds: 3, round_began: 4, round_ended: 5 };
+        let cursor = Cursor { partition: 6, next: VolumeId(0x0102), rounds: 3, round_began: 4, round_ended: 5 };
         let bytes = cursor.encode();
         assert_eq!(bytes.len(), PAGE_BYTES);
         let golden = "484146495a5343520100000038000000e974ec9800000000".to_owned()

@@ -2,7 +2,7 @@
 //! slots have moved, for the slots' drives.
 //!
 //! Content: volume id (u64), deployment id (u128), epoch number (u64), slot bytes (u64), header secret (u32), class,
-//! data fragments, parity fragments, this slot (u8 each), predecessor (u64, 0 = none), its end (u32), number of closed
+//! data fragments, parity fragments, this slot and whether it is hollow (u8 each), predecessor (u64, 0 = none), its end (u32), number of closed
 //! streams (u16), moves (u16); the slots' drives (u128 each); per closed stream: volume (u64), end (u32).
 //!
 //! A slot may move to another drive: its file there has a page of its own, which names the drives as they are then and says
@@ -19,8 +19,11 @@ const VERSION: u16 = 1;
 const FIXED_LEN: usize = 64;
 const DRIVE_LEN: usize = 16;
 const CLOSED_LEN: usize = 12;
+/// Added to the slot's number.
+const HOLLOW: u8 = 0x80;
 const WIDTH_MAX: usize = (Geometry::DATA_MAX + Geometry::PARITY_MAX) as usize;
 
+const _: () = assert!(WIDTH_MAX <= HOLLOW as usize);
 const _: () = assert!(super::ENVELOPE_LEN + FIXED_LEN + WIDTH_MAX * DRIVE_LEN + CLOSES_MAX * CLOSED_LEN <= PAGE_BYTES);
 
 /// What a volume's stripes are.
@@ -73,6 +76,9 @@ pub(crate) struct VolumePage {
     pub(crate) drives: Vec<DriveId>,
     /// Slots of the volume that had moved to another drive, or were made again, when this page was written.
     pub(crate) moves: u16,
+    /// Of the slot in which the page lies: it was made again when not all could be computed that may be needed, so where it has
+    /// a hole a fragment may be missing. Until it is known that none is, it counts as short.
+    pub(crate) hollow: bool,
     /// For a log volume: the one before it in its stream, and where that one ends.
     pub(crate) predecessor: Option<Closed>,
     /// Ends of the streams of earlier starts; at most `CLOSES_MAX`.
@@ -95,7 +101,8 @@ impl VolumePage {
         content.extend(self.epoch.to_le_bytes());
         content.extend(self.slot_bytes.to_le_bytes());
         content.extend(self.secret.to_le_bytes());
-        content.extend([self.class.code(), self.geometry.data, self.geometry.parity, slot as u8]);
+        let slot = slot as u8 | if self.hollow { HOLLOW } else { 0 };
+        content.extend([self.class.code(), self.geometry.data, self.geometry.parity, slot]);
         content.extend(predecessor.volume.0.to_le_bytes());
         content.extend(predecessor.end.0.to_le_bytes());
         content.extend((self.closes.len() as u16).to_le_bytes());
@@ -119,7 +126,8 @@ impl VolumePage {
         let (epoch, slot_bytes, secret) = (fields.u64()?, fields.u64()?, fields.u32()?);
         let class = Class::from_code(fields.u8()?).ok_or(Invalid::Field("class"))?;
         let geometry = Geometry::new(fields.u8()?, fields.u8()?).ok_or(Invalid::Field("geometry"))?;
-        let slot = usize::from(fields.u8()?);
+        let slot = fields.u8()?;
+        let (slot, hollow) = (usize::from(slot & !HOLLOW), slot & HOLLOW != 0);
         let predecessor = read_closed(&mut fields)?;
         let closes_count = usize::from(fields.u16()?);
         let moves = fields.u16()?;
@@ -148,6 +156,7 @@ impl VolumePage {
             geometry,
             drives,
             moves,
+            hollow,
             predecessor,
             closes,
         };
@@ -156,7 +165,7 @@ impl VolumePage {
 
     /// Whether both are pages of one volume: they agree in all that does not change when slots move.
     pub(crate) fn agrees_with(&self, other: &VolumePage) -> bool {
-        *self == VolumePage { drives: self.drives.clone(), moves: self.moves, ..other.clone() }
+        *self == VolumePage { drives: self.drives.clone(), moves: self.moves, hollow: self.hollow, ..other.clone() }
     }
 }
 
@@ -180,6 +189,7 @@ mod tests {
             geometry: Geometry::new(2, 1).unwrap(),
             drives: vec![DriveId(0xa), DriveId(0xb), DriveId(0xc)],
             moves: 0x0102,
+            hollow: false,
             predecessor: Some(Closed { volume: VolumeId::new(start, 1, 6), end: SlotOffset(33) }),
             closes: vec![Closed { volume: VolumeId::new(StartNumber::new(1).unwrap(), 0, 4), end: SlotOffset(5) }],
         }
@@ -199,6 +209,10 @@ mod tests {
                 + "040000000001000005000000"
         );
         assert_eq!(VolumePage::decode(&bytes), Ok((sample(), 2)));
+        let hollow = VolumePage { hollow: true, ..sample() };
+        assert_eq!(VolumePage::decode(&hollow.encode(2)), Ok((hollow.clone(), 2)));
+        assert_eq!(hollow.encode(2)[71], 0x82);
+        assert!(hollow.agrees_with(&sample()));
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! The census: every object version and every part, by the index; every fragment of every stripe that holds their bytes is
-//! read and verified. Repairs nothing.
+//! read and verified. Writes nothing: what it finds is repaired by others.
 //!
 //! One walk over the index counts, and gathers the batches of some log volumes that small bodies lie in; more walks for more
 //! log volumes. Data volumes are read by their entries in the index. What is short or lost is kept as ranges of each volume,
 //! and one last walk, if there are any, tells which objects they belong to. What is written meanwhile is not looked at; what
-//! is deleted meanwhile is left out.
+//! is deleted meanwhile is left out. In the end every copy of the index's own tables is read.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use super::check::{Checked, Found, check};
 use super::pace::Pace;
 use super::pieces::Pieces;
 use super::standing::{body_of, covers, each_extent, each_row, each_small, live_extents};
+use super::tables;
 use crate::data::Extent;
 use crate::error::{Error, Result};
 use crate::format::record::Body;
@@ -59,6 +60,14 @@ pub struct Census {
     pub objects_lost: u64,
     /// The first of those that are lost, at most 1,000.
     pub lost: Vec<LostObject>,
+    /// Copies of index tables of which every byte was read and is right.
+    pub table_copies_good: u64,
+    /// Read, and not what was written, or not readable.
+    pub table_copies_bad: u64,
+    /// Of parity and one for each partition: not there, not brought up to date, or without a drive.
+    pub table_copies_missing: u64,
+    /// Partitions of whose tables no copy is right.
+    pub partitions_without_tables: u64,
     /// Extents of objects that the index does not list as live: their room might be given away.
     pub extents_unlisted: u64,
     /// Partitions of which acknowledged commits could not be read at the start: what they named is not known.
@@ -76,14 +85,22 @@ pub struct LostObject {
 }
 
 impl Census {
-    /// Whether every fragment of everything is there and right.
+    /// Whether every fragment of everything is there and right, and every copy of every table.
     pub fn is_whole(&self) -> bool {
-        self.fragments_bad == 0 && self.fragments_missing == 0 && self.fragments_absent == 0 && !self.is_lossy()
+        self.fragments_bad == 0
+            && self.fragments_missing == 0
+            && self.fragments_absent == 0
+            && self.table_copies_bad == 0
+            && self.table_copies_missing == 0
+            && !self.is_lossy()
     }
 
     /// Whether something cannot be read, or is not sure to stay.
     pub fn is_lossy(&self) -> bool {
-        self.objects_lost > 0 || self.extents_unlisted > 0 || self.partitions_damaged > 0
+        self.objects_lost > 0
+            || self.extents_unlisted > 0
+            || self.partitions_damaged > 0
+            || self.partitions_without_tables > 0
     }
 
     fn add_counts(&mut self, tally: &Tally) {
@@ -144,6 +161,7 @@ pub async fn verify(mut progress: impl FnMut(&Census)) -> Result<Census> {
     if !broken.ranges.is_empty() {
         name_objects(broken, &mut census).await?;
     }
+    check_tables(&node, &mut census, &mut progress).await?;
     progress(&census);
     Ok(census)
 }
@@ -228,12 +246,61 @@ async fn walk_shard(ids: &BTreeSet<VolumeId>, counting: bool) -> Result<Walked> 
     Ok(walked)
 }
 
+/// The stripes of some volumes, of those the index names, that are not whole. A volume without any is in the answer, one that
+/// went meanwhile is not.
+///
+/// Cost: reads all that is live in them, and walks over the index for every 32 log volumes.
+pub(super) async fn broken_stripes(
+    node: &Arc<Node>,
+    volumes: Vec<Arc<Volume>>,
+) -> Result<BTreeMap<VolumeId, Vec<(SlotOffset, State)>>> {
+    let mut broken = BTreeMap::new();
+    for some in volumes.chunks(VOLUMES_PER_WALK) {
+        let is_log = |volume: &&Arc<Volume>| volume.class == Class::Log;
+        let logs: Vec<Arc<Volume>> = some.iter().filter(is_log).cloned().collect();
+        let mut batches = match logs.is_empty() {
+            true => BTreeMap::new(),
+            false => walk(&logs, false).await?.batches,
+        };
+        for volume in some {
+            let places = match volume.class {
+                Class::Log => Places::Batches(batches.remove(&volume.id).unwrap_or_default().into_iter().collect()),
+                Class::Data => Places::Extents(live_extents(volume.id).await?),
+            };
+            let mut outcome = check_volume(node.clone(), volume.clone(), places).await.ok_or(CLOSING)?;
+            if !outcome.broken.is_empty() {
+                drop_what_was_freed(node, volume, &mut outcome).await?;
+            }
+            if !volume.is_removed() {
+                broken.insert(volume.id, outcome.broken.iter().map(|(at, state, _)| (*at, *state)).collect());
+            }
+        }
+    }
+    Ok(broken)
+}
+
 /// Where the stripes of a body begin, one for each small body or extent.
 fn places(body: &Body) -> Vec<(VolumeId, SlotOffset)> {
     let mut places = Vec::new();
     each_small(body, &mut |address| places.push((address.volume, address.slot_offset)));
     each_extent(body, &mut |extent| places.push((extent.volume, extent.at)));
     places
+}
+
+/// Reads every copy of the tables of every partition.
+async fn check_tables(node: &Arc<Node>, census: &mut Census, progress: &mut impl FnMut(&Census)) -> Result<()> {
+    let mut pace = Pace::new(node.clone(), 0);
+    for (id, index) in node.heal.tables() {
+        let checked = tables::check(node, id, &index, &mut pace).await.ok_or(CLOSING)?;
+        census.table_copies_good += checked.good;
+        census.table_copies_bad += checked.bad;
+        census.table_copies_missing += checked.missing;
+        let is_lost = checked.good == 0 && !index.is_empty() && index.whole_copies().is_empty();
+        census.partitions_without_tables += u64::from(is_lost);
+        census.bytes_read += checked.bytes_read;
+        progress(census);
+    }
+    Ok(())
 }
 
 /// What is to be read of a volume, in order.
@@ -243,7 +310,7 @@ enum Places {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum State {
+pub(super) enum State {
     Short,
     Lost,
 }

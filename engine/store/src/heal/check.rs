@@ -25,11 +25,11 @@ pub(super) enum Found {
     NoDrive,
 }
 
-/// A stripe whose fragments were all looked at.
+/// A stripe whose fragments were looked at.
 pub(super) struct Checked {
     /// What all fragments state, but for the index. `None`: none of them is right.
     pub(super) header: Option<Header>,
-    /// The expected fragments, by index. All of them when nothing says how many there are.
+    /// The expected fragments, by index, but for those in slots that are asleep. All when nothing says how many there are.
     pub(super) fragments: Vec<(usize, Found)>,
 }
 
@@ -69,7 +69,7 @@ pub(super) fn header(pieces: &Pieces, at: SlotOffset) -> Option<Header> {
     stated.into_iter().max_by_key(|(_, count)| *count).map(|(header, _)| header)
 }
 
-/// Reads and verifies all expected fragments of the stripe at `at`. `layout`: what the index knows of it, when no header
+/// Reads and verifies all expected fragments of the stripe at `at` whose slots are awake. `layout`: what the index knows of it, when no header
 /// can be read; else the headers say.
 pub(super) async fn check(pieces: &mut Pieces, at: SlotOffset, layout: Option<Layout>) -> Checked {
     pieces.load_front(at).await;
@@ -82,7 +82,9 @@ pub(super) async fn check(pieces: &mut Pieces, at: SlotOffset, layout: Option<La
         let mut fragments = Vec::with_capacity(expected.len());
         for index in expected {
             let slot = pieces.volume.slot_of(at, index);
-            fragments.push((index, without_header(pieces, slot, at).await));
+            if !pieces.is_asleep(slot) {
+                fragments.push((index, without_header(pieces, slot, at).await));
+            }
         }
         return Checked { header: None, fragments };
     };
@@ -90,7 +92,9 @@ pub(super) async fn check(pieces: &mut Pieces, at: SlotOffset, layout: Option<La
     let expected = Layout::stated(stated.geometry, stated.fragment_len, stated.stripe_len);
     let mut fragments = Vec::with_capacity(stated.geometry.width());
     for index in expected.expect("a header that was decoded states a layout").expected() {
-        fragments.push((index, check_fragment(pieces, &stated, index).await));
+        if !pieces.is_asleep(pieces.volume.slot_of(at, index)) {
+            fragments.push((index, check_fragment(pieces, &stated, index).await));
+        }
     }
     Checked { header: Some(stated), fragments }
 }

@@ -15,7 +15,7 @@ pub(super) async fn read(node: &Arc<Node>) -> Cursor {
     for drive in node.drives().iter().filter(|drive| drive.is_usable()) {
         let Ok(bytes) = rt::file::read(drive.dir.join(NAME)).await else { continue };
         if let Ok(cursor) = Cursor::decode(&bytes)
-            && (cursor.rounds, cursor.next) > (furthest.rounds, furthest.next)
+            && (cursor.rounds, cursor.next, cursor.partition) > (furthest.rounds, furthest.next, furthest.partition)
         {
             furthest = cursor;
         }

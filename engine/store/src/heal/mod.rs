@@ -13,25 +13,32 @@
 mod census;
 mod check;
 mod cursor;
+mod hollow;
+mod identity;
 mod mend;
 mod pace;
 mod pieces;
 #[cfg(feature = "sim")]
 mod placed;
 mod rebuild;
+mod salvage;
 mod scrub;
 mod standing;
 mod status;
+mod tables;
 
-use std::collections::{BTreeSet, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rt::time::Instant;
 use telemetry::Counter;
 
-use crate::ids::{SlotOffset, VolumeId};
+use crate::ids::{PartitionId, SlotOffset, VolumeId};
+use crate::index::Index;
 use crate::node::Node;
+
+use mend::Mended;
 
 pub use census::{Census, LostObject, verify};
 #[cfg(feature = "sim")]
@@ -65,6 +72,19 @@ static SCRUBBED_BYTES: Counter =
 static ROUNDS: Counter =
     Counter::new("hafiz_heal_rounds_total", "Times that all volumes were scrubbed from first to last.");
 
+static TABLES_CHECKED: Counter = Counter::new(
+    "hafiz_heal_table_copies_checked_total",
+    "Copies of a partition's tables of which every file was read and verified.",
+);
+static TABLES_BAD: Counter = Counter::new(
+    "hafiz_heal_table_copies_bad_total",
+    "Copies of a partition's tables that were found to be bad or gone, and are made again.",
+);
+static IDENTITIES_REPAIRED: Counter = Counter::new(
+    "hafiz_heal_identities_repaired_total",
+    "Copies of a drive's identity or topology that were bad and were written again.",
+);
+
 /// A stripe, by its place.
 type Place = (VolumeId, SlotOffset);
 
@@ -74,12 +94,21 @@ pub(crate) struct Heal {
     stopping: AtomicBool,
     /// Stripes in which a read met bad fragments.
     queue: Mutex<VecDeque<Place>>,
+    /// Stripes of which a fragment is bad and could not be repaired: its drive did not take it, or something else was done
+    /// with the volume, or it still takes stripes.
+    unrepaired: Mutex<BTreeSet<Place>>,
     /// Stripes that cannot be read; it is not known yet whether anything needs them.
     suspects: Mutex<BTreeSet<Place>>,
     /// Stripes that something needs and that cannot be read.
     lost: Mutex<BTreeSet<Place>>,
+    /// Those that were lost when it was last asked about them: they are not told of twice.
+    known_lost: Mutex<BTreeSet<Place>>,
     progress: Mutex<Progress>,
     rebuilt_bytes: AtomicU64,
+    /// Operations on drives that are healing's own.
+    in_flight: AtomicU32,
+    /// The indexes of all partitions.
+    tables: Mutex<BTreeMap<PartitionId, Arc<Index>>>,
 }
 
 /// How far scrub and rebuild have come.
@@ -88,8 +117,12 @@ struct Progress {
     cursor: cursor::Cursor,
     /// Since when there has been something to rebuild, and how much had been rebuilt by then.
     rebuild: Option<(Instant, u64)>,
+    /// Since when the round under way has been scrubbed by this process, and the bytes it has read for that.
+    scrub: Option<(Instant, u64)>,
     /// Volumes of which the last pass found no drive for some slots.
     waiting_for_drive: u64,
+    /// Volumes with something live of which nothing is there.
+    volumes_gone: u64,
 }
 
 impl Heal {
@@ -114,6 +147,23 @@ impl Heal {
         lock(&self.queue).pop_front()
     }
 
+    /// What came of the repair of a stripe with bad fragments. `None`: it was not tried.
+    fn note_repair(&self, place: Place, mended: Option<Mended>) {
+        let mut unrepaired = lock(&self.unrepaired);
+        match mended {
+            // What cannot be computed is told of otherwise.
+            Some(Mended { failed: 0, .. }) => drop(unrepaired.remove(&place)),
+            Some(_) | None if unrepaired.len() < SUSPECTS_MAX => drop(unrepaired.insert(place)),
+            Some(_) | None => {}
+        }
+    }
+
+    /// Has what could not be repaired tried again.
+    fn retry_repairs(&self) {
+        let places = lock(&self.unrepaired).clone();
+        places.into_iter().for_each(|(volume, at)| self.ask_repair(volume, at));
+    }
+
     fn suspect(&self, volume: VolumeId, at: SlotOffset) {
         let mut suspects = lock(&self.suspects);
         if suspects.len() < SUSPECTS_MAX {
@@ -121,18 +171,55 @@ impl Heal {
         }
     }
 
-    fn take_suspects(&self) -> BTreeSet<Place> {
-        std::mem::take(&mut lock(&self.suspects))
+    /// They stay in doubt until it is known what they are.
+    fn suspects(&self) -> BTreeSet<Place> {
+        lock(&self.suspects).clone()
+    }
+
+    fn settled(&self, places: &BTreeSet<Place>) {
+        lock(&self.suspects).retain(|place| !places.contains(place));
+    }
+
+    /// What was lost may have been deleted since, or have come back.
+    fn doubt_lost(&self) {
+        let mut lost = lock(&self.lost);
+        lock(&self.suspects).extend(lost.iter().copied());
+        lock(&self.known_lost).append(&mut lost);
     }
 
     fn lose(&self, node: &Node, (volume, at): Place) {
         let mut lost = lock(&self.lost);
-        if lost.len() < SUSPECTS_MAX && lost.insert((volume, at)) {
+        let is_news = lost.len() < SUSPECTS_MAX && lost.insert((volume, at));
+        if is_news && !lock(&self.known_lost).remove(&(volume, at)) {
             STRIPES_LOST.add(1);
             let missing =
                 node.volumes().iter().find(|known| known.id == volume).map_or(0, |known| known.missing_slots());
             telemetry::error!("LOST: a stripe cannot be read any more"; volume = volume, at = at.0, missing_slots = missing);
         }
+    }
+
+    /// Counts an operation on a drive as one of healing, until the value is dropped.
+    pub(crate) fn begin(&self) -> InFlight<'_> {
+        self.in_flight.fetch_add(1, Relaxed);
+        InFlight(self)
+    }
+
+    fn in_flight(&self) -> u32 {
+        self.in_flight.load(Relaxed)
+    }
+
+    pub(crate) fn know_tables(&self, partition: PartitionId, index: Arc<Index>) {
+        lock(&self.tables).insert(partition, index);
+    }
+
+    /// Lets go of them: their files are opened again by the next start, which may be one of this process.
+    pub(crate) fn forget_tables(&self) {
+        lock(&self.tables).clear();
+    }
+
+    /// The indexes of all partitions, in order. What of an `Index` does not block may be asked on any shard.
+    pub(crate) fn tables(&self) -> Vec<(PartitionId, Arc<Index>)> {
+        lock(&self.tables).iter().map(|(id, index)| (*id, index.clone())).collect()
     }
 
     fn rebuilt_bytes(&self, bytes: u64) {
@@ -145,6 +232,15 @@ impl Heal {
 
     fn update(&self, change: impl FnOnce(&mut Progress)) {
         change(&mut lock(&self.progress));
+    }
+}
+
+/// An operation of healing that is not over.
+pub(crate) struct InFlight<'a>(&'a Heal);
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Relaxed);
     }
 }
 

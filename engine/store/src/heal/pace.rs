@@ -5,15 +5,19 @@ use std::sync::Arc;
 use rt::time::{Duration, Instant};
 
 use crate::node::Node;
+use crate::planted::{self, Bug};
 
 /// Longest sleep at a time: whoever sleeps notices soon that the store is being closed.
 const NAP: Duration = Duration::from_millis(100);
-/// Operations in flight for each drive above which requests are said to be many.
+/// Operations of requests in flight for each drive above which they are said to be many.
 const BUSY_PER_DRIVE: u32 = 8;
 /// How long, and how often for each piece of work, requests are let pass when they are many. So a rebuild goes on under any
 /// load, if slowly.
 const PAUSE: Duration = Duration::from_millis(2);
 const PAUSES_MAX: u32 = 10;
+/// While there are requests at all the work rests after each piece as long as the piece took, but not longer than this: on
+/// a drive that is slow anyway something must come of it.
+const REST_MAX: Duration = Duration::from_millis(20);
 
 /// The pace of one task.
 pub(super) struct Pace {
@@ -22,17 +26,22 @@ pub(super) struct Pace {
     bytes_per_second: u64,
     /// When the next piece of work is due.
     due: Instant,
+    /// When this piece was begun.
+    began: Instant,
 }
 
 impl Pace {
     pub(super) fn new(node: Arc<Node>, bytes_per_second: u64) -> Pace {
-        Pace { node, bytes_per_second, due: Instant::now() }
+        Pace { node, bytes_per_second, due: Instant::now(), began: Instant::now() }
     }
 
     /// To be called after `bytes` were read or written; returns when more may be. False: the store is being closed.
     pub(super) async fn spend(&mut self, bytes: u64) -> bool {
+        if self.requests_in_flight() > 0 && !planted::is(Bug::RebuildNeverRests) {
+            rt::time::sleep(self.began.elapsed().min(REST_MAX)).await;
+        }
         for _ in 0..PAUSES_MAX {
-            if !self.is_busy() {
+            if !self.is_busy() || planted::is(Bug::RebuildNeverRests) {
                 break;
             }
             rt::time::sleep(PAUSE).await;
@@ -47,15 +56,20 @@ impl Pace {
         } else {
             rt::yield_now().await;
         }
+        self.began = Instant::now();
         !self.node.heal.is_stopping()
+    }
+
+    /// Operations on the drives on behalf of requests: all but those of healing.
+    fn requests_in_flight(&self) -> u32 {
+        let in_flight: u32 = self.node.drives().iter().map(|drive| drive.progress().0).sum();
+        in_flight.saturating_sub(self.node.heal.in_flight())
     }
 
     fn is_busy(&self) -> bool {
         if rt::buf::stats().waiting.iter().any(|&waiting| waiting > 0) {
             return true;
         }
-        let drives = self.node.drives();
-        let in_flight: u32 = drives.iter().map(|drive| drive.progress().0).sum();
-        in_flight > BUSY_PER_DRIVE * drives.len() as u32
+        self.requests_in_flight() > BUSY_PER_DRIVE * self.node.drives().len() as u32
     }
 }

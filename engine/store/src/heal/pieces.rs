@@ -9,8 +9,8 @@ use std::sync::Arc;
 use crate::ids::{PAGE_BYTES, SlotOffset};
 use crate::volume::{SlotError, Volume};
 
-/// Pages of one read: 1 MiB.
-pub(super) const PIECE_PAGES: u32 = 256;
+/// Pages of one read: 512 KiB. Requests wait behind one: twice as much would double the slowest of them.
+pub(super) const PIECE_PAGES: u32 = 128;
 
 /// Reads on their way at a time: one is copied and checked while the other comes.
 const PIECES_IN_FLIGHT: usize = 2;
@@ -21,6 +21,8 @@ pub(super) struct Pieces {
     /// Nothing at or beyond it is read ahead.
     end: SlotOffset,
     slots: Vec<Slot>,
+    /// Slots that are not read for now. Bit n = slot n.
+    asleep: u32,
     bytes_read: u64,
 }
 
@@ -38,7 +40,7 @@ impl Slot {
         self.from + (self.bytes.len() / PAGE_BYTES) as u32
     }
 
-    /// Lets go of everything before `at`.
+    /// Makes `at` the first page that is held, or would be. Moves the rest to the front, so not to be done for each stripe.
     fn skip_to(&mut self, at: u32) {
         if at >= self.end() || at < self.from {
             self.bytes.clear();
@@ -48,12 +50,34 @@ impl Slot {
         self.from = at;
         self.unread.retain(|pages| pages.end > at);
     }
+
+    fn holds(&self, from: u32, to: u32) -> bool {
+        from >= self.from && to <= self.end()
+    }
 }
 
 impl Pieces {
     pub(super) fn new(volume: Arc<Volume>, end: SlotOffset) -> Pieces {
         let slots = (0..volume.geometry.width()).map(|_| Slot::default()).collect();
-        Pieces { end: end.min(volume.end()), volume, slots, bytes_read: 0 }
+        Pieces { end: end.min(volume.end()), volume, slots, asleep: 0, bytes_read: 0 }
+    }
+
+    /// From here on the slots of the mask are not read, the others are: what is asleep has no bytes, and nobody asks why.
+    pub(super) fn let_sleep(&mut self, asleep: u32) {
+        self.asleep = asleep;
+    }
+
+    pub(super) fn is_asleep(&self, slot: usize) -> bool {
+        self.asleep & (1 << slot) != 0
+    }
+
+    pub(super) fn is_all_awake(&self) -> bool {
+        self.asleep == 0
+    }
+
+    /// Has all slots read from here on; whether there were any that were not.
+    pub(super) fn wake(&mut self) -> bool {
+        std::mem::take(&mut self.asleep) != 0
     }
 
     pub(super) fn end(&self) -> SlotOffset {
@@ -65,16 +89,16 @@ impl Pieces {
         std::mem::take(&mut self.bytes_read)
     }
 
-    /// Makes these pages of every slot available, if they lie in the volume. Lets go of all pages before `at`.
+    /// Makes these pages of every slot that is awake available, if they lie in the volume. Pages before `at` may be let go of.
     pub(super) async fn load(&mut self, at: SlotOffset, pages: u32) {
         let to = at.0.saturating_add(pages).min(self.volume.end().0);
         loop {
             let mut wanted = Vec::new();
             for (slot, held) in self.slots.iter_mut().enumerate() {
-                if held.from != at.0 {
-                    held.skip_to(at.0);
-                }
-                if held.end() < to {
+                if self.asleep & (1 << slot) == 0 && !held.holds(at.0, to) {
+                    if held.from != at.0 {
+                        held.skip_to(at.0);
+                    }
                     let from = held.end();
                     let ahead = PIECE_PAGES.min(self.end.0.saturating_sub(from));
                     wanted.push((slot, from, ahead.max((to - from).min(PIECE_PAGES))));
@@ -88,7 +112,7 @@ impl Pieces {
                     .iter()
                     .map(|&(slot, from, pages)| {
                         let volume = self.volume.clone();
-                        rt::spawn(async move { volume.read_slot(slot, SlotOffset(from), pages).await })
+                        rt::spawn(async move { volume.read_slot_to_heal(slot, SlotOffset(from), pages).await })
                     })
                     .collect();
                 for (&(slot, from, pages), read) in some.iter().zip(reads) {
@@ -114,15 +138,15 @@ impl Pieces {
     pub(super) async fn load_front(&mut self, at: SlotOffset) {
         self.load(at, 1).await;
         for slot in 0..self.slots.len() {
-            if self.bytes(slot, at, 1).is_none() && self.volume.is_readable(slot) {
+            if self.bytes(slot, at, 1).is_none() && !self.is_asleep(slot) && self.volume.is_readable(slot) {
                 // What fails again stays unread, and whoever needs it sees that.
                 self.ask_again(slot, at, 1).await.ok();
             }
         }
     }
 
-    /// Whether nothing can be said of the page at `at`, which was loaded: there are slots that should have it, and none of
-    /// their drives gave it.
+    /// Whether nothing can be said of the page at `at`, which was loaded with all slots awake: there are slots that should have
+    /// it, and none of their drives gave it.
     pub(super) fn is_unknown(&self, at: SlotOffset) -> bool {
         let mut readable = (0..self.slots.len()).filter(|&slot| self.volume.is_readable(slot)).peekable();
         readable.peek().is_some() && readable.all(|slot| self.bytes(slot, at, 1).is_none())
@@ -132,7 +156,10 @@ impl Pieces {
     pub(super) fn bytes(&self, slot: usize, at: SlotOffset, pages: u32) -> Option<&[u8]> {
         let held = &self.slots[slot];
         let to = at.0.checked_add(pages)?;
-        if at.0 < held.from || to > held.end() || held.unread.iter().any(|gone| gone.start < to && at.0 < gone.end) {
+        if self.is_asleep(slot)
+            || !held.holds(at.0, to)
+            || held.unread.iter().any(|gone| gone.start < to && at.0 < gone.end)
+        {
             return None;
         }
         let begin = (at.0 - held.from) as usize * PAGE_BYTES;
@@ -145,7 +172,7 @@ impl Pieces {
         let len = pages as usize * PAGE_BYTES;
         self.bytes_read += len as u64;
         let held = &mut self.slots[slot];
-        if at.0 < held.from || at.0 + pages > held.end() {
+        if !held.holds(at.0, at.0 + pages) {
             return Err(SlotError::Gone);
         }
         let begin = (at.0 - held.from) as usize * PAGE_BYTES;

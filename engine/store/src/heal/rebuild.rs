@@ -3,29 +3,34 @@
 //!
 //! A new slot is written beside its place, `<id>.<slot>.new`, its first page last, and renamed when all of it is durable. A
 //! crash before that leaves the volume as it was. The volume takes no more stripes and is not punched meanwhile.
+//!
+//! Only as many slots are read as a stripe needs; the others when those do not give all of a stripe. Where something that is
+//! needed cannot be computed, or it cannot be known, the new slots are *hollow*: their first pages say so, and they count as
+//! short until `hollow` has found that nothing is missing.
 
 use std::collections::VecDeque;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rt::JoinHandle;
 use rt::file::{File, OpenOptions, Sync};
 
-use super::check::{check, compute, header};
+use super::check::{Checked, Found, check, compute, header};
 use super::mend::{mend_checked, pooled};
 use super::pace::Pace;
 use super::pieces::{PIECE_PAGES, Pieces};
-use super::standing::Standing;
+use super::standing::{Standing, needed_batches, needed_extents};
 use super::{BYTES_REBUILT, SLOTS_REBUILT, STRIPES_CHECKED};
-use crate::drive::{ASIDE_SUFFIX, Drive, Op, State, is_full};
-use crate::format::fragment::{Header, fragment_pages};
+use crate::drive::{ASIDE_SUFFIX, DAMAGED_SUFFIX, Drive, Op, State, is_full};
+use crate::format::fragment::{Header, fragment_pages, used_pages};
 use crate::format::volume::VolumePage;
 use crate::ids::{DriveId, PAGE_BYTES, SlotOffset, VolumeId};
 use crate::node::Node;
 use crate::planted::{self, Bug};
 use crate::space::moved;
-use crate::volume::{Mending, Volume};
+use crate::stripe::Layout;
+use crate::volume::{Class, Mending, Volume};
 
 /// Bytes of one write.
 const WRITE_BYTES: usize = PIECE_PAGES as usize * PAGE_BYTES;
@@ -33,6 +38,8 @@ const WRITE_BYTES: usize = PIECE_PAGES as usize * PAGE_BYTES;
 const GAP_PAGES: u32 = 16;
 /// Writes on their way, for each new slot.
 const WRITES_IN_FLIGHT: usize = 2;
+/// Stripes of one volume that cannot be computed and of which it is asked whether anything needs them. Of more it is assumed.
+const ASKED_MAX: usize = 4096;
 
 /// How a rebuild ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,9 +75,14 @@ pub(super) async fn rebuild(node: &Arc<Node>, volume: &Arc<Volume>, pace: &mut P
     if targets.is_empty() && !restored {
         return if wanted.is_empty() { Outcome::Done } else { Outcome::NoDrive };
     }
+    if volume.missing_slots().count_ones() as usize == volume.geometry.width() {
+        // There is nothing to make them from; a file that is empty would only stand where the right one may come back.
+        return Outcome::NoDrive;
+    }
+    let is_enough = volume.solid_slots().count_ones() >= u32::from(volume.geometry.data);
     let mut made = Vec::with_capacity(targets.len());
     for (slot, drive) in &targets {
-        match NewSlot::create(volume, *slot, drive.clone()).await {
+        match NewSlot::create(node, volume, *slot, drive.clone()).await {
             Ok(new) => made.push(new),
             Err(error) => {
                 discard(made).await;
@@ -78,18 +90,24 @@ pub(super) async fn rebuild(node: &Arc<Node>, volume: &Arc<Volume>, pace: &mut P
             }
         }
     }
-    let filled = fill(node, volume, &mut made, standing.end, pace).await;
-    if let Err(outcome) = filled {
-        discard(made).await;
-        return outcome;
-    }
+    let beyond = match fill(node, volume, &mut made, standing.end, pace).await {
+        Ok(beyond) => beyond,
+        Err(outcome) => {
+            discard(made).await;
+            return outcome;
+        }
+    };
+    // With fewer slots than a stripe needs there may have been stripes of which nothing is left to be seen.
+    let hollow = !is_enough || is_any_needed(volume, beyond).await;
     let ids: Vec<(usize, DriveId)> = targets.iter().map(|(slot, drive)| (*slot, drive.id)).collect();
-    let page = volume.moved_page(&ids);
+    let page = VolumePage { hollow: hollow && !planted::is(Bug::HollowCountsAsHealed), ..volume.moved_page(&ids) };
     let mut outcome = if targets.len() == wanted.len() { Outcome::Done } else { Outcome::NoDrive };
     let mut moved = Vec::with_capacity(made.len());
     let mut made = made.into_iter();
     for mut new in made.by_ref() {
         match new.finish(&page).await {
+            // It was taken out in the end. What it has is no slot; the one that it was to replace still is, if it is there.
+            Ok(()) if !new.drive.is_usable() => outcome = Outcome::Failed,
             Ok(()) => moved.push((new.slot, new.drive.clone())),
             Err(error) => {
                 outcome = fail(node, &new.drive, &error);
@@ -104,6 +122,9 @@ pub(super) async fn rebuild(node: &Arc<Node>, volume: &Arc<Volume>, pace: &mut P
     SLOTS_REBUILT.add(moved.len() as u64);
     if !moved.is_empty() {
         telemetry::info!("{} slots of a volume were made again", moved.len(); volume = volume.id);
+        if hollow {
+            telemetry::error!("slots were made again without all that was in them"; volume = volume.id);
+        }
     }
     remove_strays(node, volume, &mending).await;
     outcome
@@ -160,15 +181,54 @@ fn choose(node: &Arc<Node>, volume: &Volume, wanted: &[usize]) -> Vec<(usize, Ar
     wanted.iter().filter_map(|&slot| Some((slot, drive_for(slot)?))).collect()
 }
 
-/// Fills the new slots, and repairs in passing what is bad in the others.
+/// Whether anything needs one of these stripes, which cannot be computed: a body that was broken off leaves such, too.
+async fn is_any_needed(volume: &Volume, beyond: Vec<SlotOffset>) -> bool {
+    if beyond.is_empty() || beyond.len() > ASKED_MAX {
+        return !beyond.is_empty();
+    }
+    let needed = match volume.class {
+        Class::Data => needed_extents(volume, &beyond).await.map(|needed| !needed.is_empty()),
+        Class::Log => {
+            let batches = beyond.into_iter().map(|at| (volume.id, at)).collect();
+            needed_batches(&batches).await.map(|needed| !needed.is_empty())
+        }
+    };
+    // What is not known is assumed.
+    needed.unwrap_or(true)
+}
+
+/// The slots that need not be read to fill the new ones, as a bit mask. Those stay awake that move, and, where something is to
+/// be computed, as many others as a stripe needs. All do when there are not that many without holes.
+fn spare_slots(volume: &Volume, made: &[NewSlot]) -> u32 {
+    let solid = volume.solid_slots();
+    let moving = made.iter().fold(0, |mask, new| mask | 1 << new.slot);
+    let mut awake = moving & solid;
+    if moving & !solid != 0 {
+        let mut others: Vec<usize> =
+            (0..volume.geometry.width()).filter(|slot| solid & !awake & (1 << slot) != 0).collect();
+        others.sort_by_key(|&slot| volume.drive(slot).state() != State::In);
+        let lacking = usize::from(volume.geometry.data).saturating_sub(awake.count_ones() as usize);
+        if others.len() < lacking {
+            return 0;
+        }
+        awake = others[..lacking].iter().fold(awake, |mask, slot| mask | 1 << slot);
+    }
+    !awake
+}
+
+/// Fills the new slots, and repairs in passing what it sees to be bad in the others. Gives the stripes that could not be
+/// computed, up to one more than `ASKED_MAX`.
 async fn fill(
     node: &Arc<Node>,
     volume: &Arc<Volume>,
     made: &mut [NewSlot],
     end: SlotOffset,
     pace: &mut Pace,
-) -> Result<(), Outcome> {
+) -> Result<Vec<SlotOffset>, Outcome> {
+    let spare = spare_slots(volume, made);
+    let mut beyond = Vec::new();
     let mut pieces = Pieces::new(volume.clone(), end);
+    pieces.let_sleep(spare);
     let mut at = SlotOffset::FIRST_STRIPE;
     while at < pieces.end() {
         pieces.load_front(at).await;
@@ -177,6 +237,10 @@ async fn fill(
             return Err(Outcome::Failed);
         }
         if header(&pieces, at).is_none() {
+            // The fragments of a short stripe may all lie in slots that are asleep.
+            if pieces.wake() {
+                continue;
+            }
             if pieces.is_unknown(at) {
                 // A slot made now would have a hole where there may be a stripe, and replace one that has it.
                 telemetry::warn!("slots are not made again: others cannot be read"; volume = volume.id, at = at.0);
@@ -185,20 +249,33 @@ async fn fill(
             at = at.advance(1);
             continue;
         }
-        let checked = check(&mut pieces, at, None).await;
+        let mut checked = check(&mut pieces, at, None).await;
+        let mut stripe = checked.header.expect("it was just found");
+        if !(checked.is_whole() && (checked.is_readable() || wanted_of(volume, &stripe, made, &checked).0.is_empty()))
+            && pieces.wake()
+        {
+            checked = check(&mut pieces, at, None).await;
+            // With more of them awake the majority may say something else.
+            stripe = checked.header.expect("it was just found");
+        }
         STRIPES_CHECKED.add(1);
-        let stripe = checked.header.expect("it was just found");
-        if checked.is_readable() {
-            mend_checked(&pieces, &checked).await;
-            let lies_in = |new: &NewSlot| {
-                checked.fragments.iter().map(|(index, _)| *index).find(|&index| volume.slot_of(at, index) == new.slot)
-            };
-            let mut wanted: Vec<usize> = made.iter().filter_map(lies_in).collect();
-            if planted::is(Bug::RebuildSkipsParity) {
-                wanted.retain(|index| *index < usize::from(volume.geometry.data));
+        let (lost, there) = wanted_of(volume, &stripe, made, &checked);
+        if !checked.is_readable() && pieces.is_all_awake() {
+            node.heal.suspect(volume.id, at);
+        }
+        if checked.is_readable() || lost.is_empty() {
+            if !checked.to_mend().is_empty() {
+                node.heal.note_repair((volume.id, at), Some(mend_checked(&pieces, &checked).await));
             }
-            let computed = compute(&pieces, &checked, &wanted).expect("enough fragments are good");
-            for (index, bytes) in computed {
+            let computed = match lost.is_empty() {
+                true => Vec::new(),
+                false => compute(&pieces, &checked, &lost).expect("enough fragments are good"),
+            };
+            let copied = there.into_iter().map(|index| {
+                let pages = used_pages(stripe.fragment_len, stripe.used_by(index as u8));
+                (index, pieces.bytes(volume.slot_of(at, index), at, pages).expect("it was good").to_vec())
+            });
+            for (index, bytes) in computed.into_iter().chain(copied) {
                 let slot = volume.slot_of(at, index);
                 let new = made.iter_mut().find(|new| new.slot == slot).expect("it was asked for");
                 if let Err(error) = new.put(at, &bytes).await {
@@ -208,12 +285,27 @@ async fn fill(
                 BYTES_REBUILT.add(bytes.len() as u64);
             }
         } else {
-            node.heal.suspect(volume.id, at);
+            if beyond.len() <= ASKED_MAX {
+                beyond.push(at);
+            }
             keep_what_is_there(node, &mut pieces, &stripe, made).await?;
         }
         at = at.advance(fragment_pages(stripe.fragment_len));
+        pieces.let_sleep(spare);
     }
-    Ok(())
+    Ok(beyond)
+}
+
+/// The fragments of a stripe that the new slots should have: those to be computed, and those that are there to be copied.
+fn wanted_of(volume: &Volume, stripe: &Header, made: &[NewSlot], checked: &Checked) -> (Vec<usize>, Vec<usize>) {
+    let layout = Layout::stated(stripe.geometry, stripe.fragment_len, stripe.stripe_len);
+    let expected = layout.expect("a header that was decoded states a layout").expected();
+    let is_wanted = |index: &usize| {
+        let slot = volume.slot_of(stripe.slot_offset, *index);
+        let is_left_out = planted::is(Bug::RebuildSkipsParity) && *index >= usize::from(volume.geometry.data);
+        made.iter().any(|new| new.slot == slot) && !is_left_out
+    };
+    expected.filter(is_wanted).partition(|index| !checked.fragments.contains(&(*index, Found::Good)))
 }
 
 /// Of a stripe that cannot be read slots that only move take along what they have of it, whatever that is: the old files go.
@@ -262,6 +354,7 @@ async fn discard(made: Vec<NewSlot>) {
 
 /// A slot that is being made.
 struct NewSlot {
+    node: Arc<Node>,
     slot: usize,
     drive: Arc<Drive>,
     volume: VolumeId,
@@ -275,7 +368,7 @@ struct NewSlot {
 
 impl NewSlot {
     /// Not preallocated: what is dead or was never used takes no room, and the volume does not grow any more.
-    async fn create(volume: &Volume, slot: usize, drive: Arc<Drive>) -> io::Result<NewSlot> {
+    async fn create(node: &Arc<Node>, volume: &Volume, slot: usize, drive: Arc<Drive>) -> io::Result<NewSlot> {
         let path = aside(&drive, volume.id, slot);
         let file = {
             let _in_flight = drive.begin();
@@ -288,7 +381,7 @@ impl NewSlot {
             file
         };
         let (run, from, pending) = (Vec::new(), SlotOffset(0), VecDeque::new());
-        Ok(NewSlot { slot, drive, volume: volume.id, file, path, run, from, pending })
+        Ok(NewSlot { node: node.clone(), slot, drive, volume: volume.id, file, path, run, from, pending })
     }
 
     fn run_end(&self) -> u32 {
@@ -316,9 +409,9 @@ impl NewSlot {
                 self.pending.pop_front().expect("there are some").await?;
             }
             let shared = pooled(bytes).await.expect("the pool has buffers of a piece");
-            let (file, drive) = (self.file.clone(), self.drive.clone());
+            let (file, drive, node) = (self.file.clone(), self.drive.clone(), self.node.clone());
             self.pending.push_back(rt::spawn(async move {
-                let _in_flight = drive.begin();
+                let _in_flight = (drive.begin(), node.heal.begin());
                 file.write_shared_at(shared, at, Sync::None).await
             }));
             at += bytes.len() as u64;
@@ -339,7 +432,12 @@ impl NewSlot {
         self.file.sync_all().await?;
         let first = pooled(&page.encode(self.slot)).await.expect("the pool has buffers of a page");
         self.file.write_shared_at(first, 0, Sync::Data).await?;
-        rt::file::rename(&self.path, self.drive.volume_path(self.volume, self.slot)).await?;
+        let path = self.drive.volume_path(self.volume, self.slot);
+        if rt::file::exists(&path).await? {
+            // It is not this slot, as far as can be told; but nothing proves that nobody needs it.
+            rt::file::rename(&path, set_aside(&path, page.moves)).await?;
+        }
+        rt::file::rename(&self.path, path).await?;
         rt::file::sync_dir(self.drive.volumes_dir()).await
     }
 }
@@ -347,6 +445,13 @@ impl NewSlot {
 fn aside(drive: &Drive, volume: VolumeId, slot: usize) -> PathBuf {
     let mut name = drive.volume_path(volume, slot).into_os_string();
     name.push(ASIDE_SUFFIX);
+    PathBuf::from(name)
+}
+
+/// Where a file goes in whose place a slot is made again. Each move has a name of its own.
+fn set_aside(path: &Path, moves: u16) -> PathBuf {
+    let mut name = path.as_os_str().to_os_string();
+    name.push(format!("{DAMAGED_SUFFIX}{moves}"));
     PathBuf::from(name)
 }
 

@@ -8,17 +8,20 @@ use rt::{JoinHandle, ShardId};
 
 use super::check::{check, header};
 use super::cursor;
+use super::hollow;
+use super::identity;
 use super::mend::{Mended, mend};
 use super::pace::Pace;
 use super::pieces::Pieces;
 use super::rebuild::{self, Outcome, rebuild, slots_to_move};
 use super::standing::{Standing, covers, live_extents, needed_batches};
-use super::{Place, ROUNDS, SCRUBBED_BYTES, STRIPES_CHECKED};
+use super::{Place, ROUNDS, SCRUBBED_BYTES, STRIPES_CHECKED, status, tables};
 use crate::data::Extent;
 use crate::error::Result;
 use crate::format::fragment::fragment_pages;
 use crate::ids::{SlotOffset, VolumeId};
 use crate::node::Node;
+use crate::partition::Live;
 use crate::store::try_local;
 use crate::volume::{Class, Volume};
 
@@ -30,6 +33,12 @@ const QUEUE_EVERY: Duration = Duration::from_millis(200);
 const ROUND_PAUSE: Duration = Duration::from_secs(600);
 /// How often the cursor is written.
 const CURSOR_EVERY: Duration = Duration::from_secs(30);
+/// How often stripes that cannot be read are asked about: that is a walk over the index.
+const SETTLE_EVERY: Duration = Duration::from_secs(60);
+/// How often it is looked whether what was lost was deleted, or has come back.
+const DOUBT_EVERY: Duration = Duration::from_secs(600);
+/// How often it is looked whether hollow slots can be filled, or nothing needs what they lack any more.
+const HOLLOW_EVERY: Duration = Duration::from_secs(600);
 /// Attempts at the right to mend, and the pause between them: a punch is soon over, a rebuild finds the stripe itself.
 const MEND_ATTEMPTS: u32 = 20;
 const MEND_PAUSE: Duration = Duration::from_millis(10);
@@ -43,10 +52,13 @@ pub(crate) fn start(node: &Arc<Node>) {
 async fn serve_queue(node: Arc<Node>) {
     while !node.heal.is_stopping() {
         while let Some((id, at)) = node.heal.next_repair() {
-            let Ok(volume) = node.volume(id).await else { continue };
-            if Standing::of(&node, &volume).await.settled {
-                repair(&volume, at).await;
-            }
+            let Ok(volume) = node.volume(id).await else {
+                node.heal.note_repair((id, at), Some(Mended::default()));
+                continue;
+            };
+            let settled = Standing::of(&node, &volume).await.settled;
+            let mended = if settled { repair(&volume, at).await } else { None };
+            node.heal.note_repair((id, at), mended);
         }
         rt::time::sleep(pause(&node, QUEUE_EVERY)).await;
     }
@@ -58,7 +70,7 @@ fn pause(node: &Node, usual: Duration) -> Duration {
 }
 
 /// Repairs a stripe of a settled volume, unless something else is done with the volume.
-async fn repair(volume: &Arc<Volume>, at: SlotOffset) -> Option<Mended> {
+pub(super) async fn repair(volume: &Arc<Volume>, at: SlotOffset) -> Option<Mended> {
     for _ in 0..MEND_ATTEMPTS {
         if let Some(mending) = volume.begin_mending() {
             return Some(mend(volume, &mending, at).await);
@@ -74,21 +86,47 @@ async fn run(node: Arc<Node>) {
     let mut written = Instant::now();
     // Rounds of a former start ended at some time that this clock does not know.
     let mut next_round = Instant::now();
-    node.heal.update(|progress| progress.cursor = cursor);
+    let (mut settled, mut doubted) = (Instant::now(), Instant::now());
+    let (mut hollow_looked, mut hollow_known) = (Instant::now(), Vec::new());
+    let gone = count_gone(&node).await;
+    node.heal.update(|progress| (progress.cursor, progress.volumes_gone) = (cursor, gone));
     while !node.heal.is_stopping() {
         rebuild_all(&node).await;
+        let hollow: Vec<_> = hollow::hollow_volumes(&node).iter().map(|v| (v.id, v.hollow_slots())).collect();
+        if hollow != hollow_known || (!hollow.is_empty() && hollow_looked.elapsed() >= pause(&node, HOLLOW_EVERY)) {
+            hollow::look(&node).await;
+            (hollow_looked, hollow_known) = (Instant::now(), hollow);
+        }
+        if settled.elapsed() >= pause(&node, SETTLE_EVERY) {
+            if doubted.elapsed() >= pause(&node, DOUBT_EVERY) {
+                node.heal.doubt_lost();
+                doubted = Instant::now();
+            }
+            settle_suspects(&node).await;
+            let gone = count_gone(&node).await;
+            node.heal.update(|progress| progress.volumes_gone = gone);
+            node.heal.retry_repairs();
+            settled = Instant::now();
+        }
         let off = node.config.scrub_bytes_per_second == 0 || Instant::now() < next_round;
         if !off {
-            if cursor.next == VolumeId(0) {
+            if (cursor.partition, cursor.next) == (0, VolumeId(0)) {
                 cursor.round_began = rt::time::wall_clock();
+                identity::scrub(&node).await;
             }
-            let ended = scrub_some(&node, &mut cursor.next).await;
+            node.heal.update(|progress| {
+                progress.scrub = progress.scrub.or(Some((Instant::now(), SCRUBBED_BYTES.value())));
+            });
+            let tables_left = scrub_tables(&node, &mut cursor.partition).await;
+            let ended = !tables_left && scrub_some(&node, &mut cursor.next).await;
             if ended {
                 cursor.rounds += 1;
                 cursor.round_ended = rt::time::wall_clock();
-                cursor.next = VolumeId(0);
+                (cursor.partition, cursor.next) = (0, VolumeId(0));
+                node.heal.update(|progress| progress.scrub = None);
                 next_round = Instant::now() + pause(&node, ROUND_PAUSE);
                 ROUNDS.add(1);
+                node.heal.doubt_lost();
                 settle_suspects(&node).await;
             }
             node.heal.update(|progress| progress.cursor = cursor);
@@ -97,8 +135,26 @@ async fn run(node: Arc<Node>) {
                 written = Instant::now();
             }
         }
+        status::publish(&node);
         rt::time::sleep(pause(&node, LOOK_EVERY)).await;
     }
+}
+
+/// Volumes of which nothing at all was found and in which something is live: all of that is lost.
+async fn count_gone(node: &Arc<Node>) -> u64 {
+    // Known before the counters are asked, or after it: a volume may be made or removed in between.
+    let mut known: BTreeSet<VolumeId> = node.volumes().iter().map(|volume| volume.id).collect();
+    let mut live = BTreeSet::new();
+    for shard in 0..rt::shard_count() {
+        let asked = rt::call(ShardId(shard), || async {
+            let partitions = try_local().map(|store| store.partitions().all()).unwrap_or_default();
+            let live = partitions.iter().flat_map(|partition| partition.all_live());
+            live.filter(|(_, live)| *live != Live::default()).map(|(id, _)| id).collect::<Vec<_>>()
+        });
+        live.extend(asked.await);
+    }
+    known.extend(node.volumes().iter().map(|volume| volume.id));
+    live.difference(&known).count() as u64
 }
 
 /// Volumes from `from` on, in order.
@@ -112,7 +168,7 @@ fn volumes_from(node: &Node, from: VolumeId) -> Vec<Arc<Volume>> {
 /// Rebuilds every volume that lacks a slot, those that lack most first, one on each shard at a time.
 async fn rebuild_all(node: &Arc<Node>) {
     let mut short: Vec<Arc<Volume>> =
-        node.volumes().into_iter().filter(|v| !slots_to_move(v).is_empty() || !v.strays().is_empty()).collect();
+        node.volumes().into_iter().filter(|v| !slots_to_move(v).is_empty() || has_dead_strays(v)).collect();
     if short.is_empty() {
         node.heal.update(|progress| (progress.rebuild, progress.waiting_for_drive) = (None, 0));
         return;
@@ -151,6 +207,28 @@ async fn rebuild_all(node: &Arc<Node>) {
     }
     node.heal.update(|progress| progress.waiting_for_drive = waiting);
     settle_suspects(node).await;
+}
+
+/// Whether there are files of slots that have moved and have all they should in their new places.
+fn has_dead_strays(volume: &Volume) -> bool {
+    volume.strays().iter().any(|(slot, _)| volume.solid_slots() & (1 << slot) != 0)
+}
+
+/// Scrubs the tables of the next partition; false when there is none left in this round.
+async fn scrub_tables(node: &Arc<Node>, next: &mut u32) -> bool {
+    let mut pace = Pace::new(node.clone(), node.config.scrub_bytes_per_second);
+    let from = *next;
+    for (id, index) in node.heal.tables().into_iter().filter(|(id, _)| u32::from(id.0) >= from) {
+        if tables::check(node, id, &index, &mut pace).await.is_none() {
+            return true;
+        }
+        *next = u32::from(id.0) + 1;
+        // A partition without tables is nothing to wait after.
+        if !index.is_empty() {
+            return true;
+        }
+    }
+    false
 }
 
 /// Scrubs some volumes, one on each shard; whether that was the last of them.
@@ -196,6 +274,7 @@ async fn scrub(node: &Arc<Node>, volume: &Arc<Volume>, pace: &mut Pace) -> bool 
         repair_first_page(volume, slot).await;
     }
     let mut pieces = Pieces::new(volume.clone(), standing.end);
+    let mut seen = BTreeSet::new();
     let mut at = SlotOffset::FIRST_STRIPE;
     while at < pieces.end() {
         pieces.load_front(at).await;
@@ -219,11 +298,31 @@ async fn scrub(node: &Arc<Node>, volume: &Arc<Volume>, pace: &mut Pace) -> bool 
             STRIPES_CHECKED.add(1);
             if !checked.is_readable() {
                 node.heal.suspect(volume.id, at);
-            } else if standing.settled && !checked.to_mend().is_empty() {
-                repair(volume, at).await;
+            } else if !checked.to_mend().is_empty() {
+                let mended = if standing.settled { repair(volume, at).await } else { None };
+                node.heal.note_repair((volume.id, at), mended);
             }
         }
+        seen.insert(at);
         at = at.advance(fragment_pages(stated.fragment_len));
+    }
+    // Those of a volume that still takes stripes that were there when this began.
+    let expected = match (volume.class, committed) {
+        (Class::Log, _) => None,
+        (Class::Data, Some(committed)) => Some(committed),
+        (Class::Data, None) => live_extents(volume.id).await.ok(),
+    };
+    if let Some(extents) = expected {
+        // Of a stripe without any right header only the index knows.
+        for extent in extents {
+            let mut offset = 0;
+            while let Some(stripe) = extent.stripe(volume.geometry, offset, extent.len) {
+                if !seen.contains(&stripe.at) && stripe.at < standing.end {
+                    node.heal.suspect(volume.id, stripe.at);
+                }
+                offset += stripe.range.len() as u64;
+            }
+        }
     }
     true
 }
@@ -243,7 +342,11 @@ async fn repair_first_page(volume: &Arc<Volume>, slot: usize) {
 async fn settle_suspects(node: &Arc<Node>) {
     let mut data: BTreeMap<VolumeId, Vec<SlotOffset>> = BTreeMap::new();
     let mut batches = BTreeSet::new();
-    for (id, at) in node.heal.take_suspects() {
+    let suspects = node.heal.suspects();
+    if suspects.is_empty() {
+        return;
+    }
+    for &(id, at) in &suspects {
         let Ok(volume) = node.volume(id).await else { continue };
         // It may have been punched or written since, or a drive did not answer for a moment.
         let mut pieces = Pieces::new(volume.clone(), at.advance(1));
@@ -260,12 +363,11 @@ async fn settle_suspects(node: &Arc<Node>) {
             Class::Log => drop(batches.insert((id, at))),
         }
     }
-    let places: Vec<Place> = data.iter().flat_map(|(id, places)| places.iter().map(|at| (*id, *at))).collect();
-    let places: Vec<Place> = places.into_iter().chain(batches.iter().copied()).collect();
-    if let Err(error) = settle(node, data, batches).await {
-        telemetry::warn!("it is not known whether stripes that cannot be read are needed: {error}");
-        // Asked again after the next round.
-        places.into_iter().for_each(|(id, at)| node.heal.suspect(id, at));
+    match settle(node, data, batches).await {
+        Ok(()) => node.heal.settled(&suspects),
+        Err(error) => {
+            telemetry::warn!("it is not known whether stripes that cannot be read are needed: {error}");
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! How far a volume may be read and whether it may be written, and what of it is live.
 
 use std::collections::BTreeSet;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use rt::ShardId;
@@ -94,6 +95,12 @@ pub(super) fn covers(geometry: Geometry, extents: &[Extent], at: SlotOffset) -> 
     candidate.is_some_and(|extent| u64::from(at.0) < u64::from(extent.at.0) + extent.pages(geometry))
 }
 
+/// Those of the stripes of a data volume that are live.
+pub(super) async fn needed_extents(volume: &Volume, stripes: &[SlotOffset]) -> Result<Vec<SlotOffset>> {
+    let extents = live_extents(volume.id).await?;
+    Ok(stripes.iter().copied().filter(|at| covers(volume.geometry, &extents, *at)).collect())
+}
+
 /// Those of `stripes` (of log volumes) that are needed: a small body lies in them, or a recovery would read them.
 pub(super) async fn needed_batches(
     stripes: &BTreeSet<(VolumeId, SlotOffset)>,
@@ -127,6 +134,21 @@ pub(super) async fn needed_batches(
         needed.extend(asked.await?);
     }
     Ok(needed)
+}
+
+/// Whether a start now would not read anything of this log volume to recover.
+pub(super) async fn is_below_checkpoints(volume: VolumeId) -> Result<bool> {
+    for shard in 0..rt::shard_count() {
+        let asked = rt::call(ShardId(shard), move || async move {
+            let store = try_local().ok_or(Error::NotFound)?;
+            let is_read = |partition: &Rc<Partition>| is_above(&partition.ckpt(), volume, SlotOffset(u32::MAX));
+            Ok::<_, Error>(store.partitions().all().iter().any(is_read))
+        });
+        if asked.await? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Whether a recovery from this checkpoint would read the batch at `at` of a log volume.

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use super::mirror::{CURRENT, TABLES};
 use super::scan::Cursor as _;
-use super::tree::{Bytes, Caches, Tree, TreeError};
+use super::tree::{Bytes, Caches, TableFile, Tree, TreeError};
 use crate::format::batch::Ckpt;
 
 const CACHE_BYTES: u64 = 8 << 20;
@@ -76,6 +76,14 @@ impl Opened {
             Ok(rows)
         })
     }
+}
+
+/// The table files that the version `pointer` of the copy in `dir` names.
+///
+/// Errors: also when the tree changes meanwhile. Blocks.
+pub(super) fn tables(dir: &Path, pointer: &[u8]) -> Result<Vec<TableFile>, TreeError> {
+    let links = Links::make(dir, pointer)?;
+    Tree::open(&links.dir, &Caches::new(CACHE_BYTES, FILES_MAX))?.table_files()
 }
 
 /// What names the current version of the tree in `dir`; `None` when there is no tree.

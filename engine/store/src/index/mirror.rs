@@ -4,13 +4,19 @@
 //! version file, all durable; then `current`, which makes the copy the new one in one step; then deletions. A crash in
 //! between leaves the copy as it was, or new. The directory of hard links is never opened by the engine, which would
 //! remove files from it.
+//!
+//! A copy that has other tables under the same numbers, or bad ones, is made anew in a directory beside it, `<n>.copy`. When
+//! all of that is durable the old one becomes `<n>.old`, the new one takes its name, and the old one goes. A drive that is
+//! full, or a crash anywhere, leaves the old one or the new one. Every table is verified while it is copied.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
+use std::fmt;
 use std::fs::{self, File};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
+use super::check::{Checksum, PIECE_BYTES};
 use super::tree::TableFile;
 use crate::format;
 
@@ -27,6 +33,51 @@ const COPIED_ENTRY_LEN: usize = 32;
 const LINKS: &str = ".links";
 const BACKUP_LINKS: &str = ".backup";
 const TEMPORARY: &str = "hafiz.new";
+
+const ANEW: &str = ".copy";
+const OLD: &str = ".old";
+
+/// Why a copy was not made.
+#[derive(Debug)]
+pub(super) enum CopyError {
+    /// A table that was to be copied is not what its checksum says.
+    Source(String),
+    /// The copy could not be written. It is as it was.
+    Copy(io::Error),
+}
+
+impl From<io::Error> for CopyError {
+    fn from(error: io::Error) -> CopyError {
+        CopyError::Copy(error)
+    }
+}
+
+impl fmt::Display for CopyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CopyError::Source(what) => f.write_str(what),
+            CopyError::Copy(error) => error.fmt(f),
+        }
+    }
+}
+
+/// Ends what a crash broke off while a copy took another one's place. To be called before the directory is opened.
+pub(super) fn settle(dir: &Path) -> io::Result<()> {
+    let (anew, old) = (beside(dir, ANEW), beside(dir, OLD));
+    if !dir.try_exists()? {
+        // The pointer comes last: then the new one is whole.
+        let from = if anew.join(CURRENT).try_exists()? { &anew } else { &old };
+        if from.try_exists()? {
+            fs::rename(from, dir)?;
+            dir.parent().map_or(Ok(()), sync_dir)?;
+        }
+    }
+    if dir.try_exists()? {
+        remove_dir_if_there(&anew)?;
+        remove_dir_if_there(&old)?;
+    }
+    Ok(())
+}
 
 /// Call before a directory is flushed into: it is no longer a copy. Also removes links that a crash left behind.
 pub(super) fn become_source(dir: &Path) -> io::Result<()> {
@@ -46,9 +97,7 @@ pub(super) fn forget_backup(dir: &Path) {
 
 /// Takes a directory that cannot be opened out of the way, and keeps it for whoever wants to look.
 pub(super) fn set_aside(dir: &Path) -> io::Result<()> {
-    let mut name = dir.file_name().unwrap_or_default().to_os_string();
-    name.push(".damaged");
-    let aside = dir.with_file_name(name);
+    let aside = beside(dir, ".damaged");
     remove_dir_if_there(&aside)?;
     fs::rename(dir, &aside)?;
     dir.parent().map_or(Ok(()), sync_dir)
@@ -93,7 +142,7 @@ impl Snapshot {
     }
 
     /// Makes `copy` equal to the snapshot. Cost: the tables it lacks, and some fsyncs.
-    pub(super) fn copy_to(&self, copy: &Path) -> io::Result<()> {
+    pub(super) fn copy_to(&self, copy: &Path) -> Result<(), CopyError> {
         create_durably(copy)?;
         create_durably(&copy.join(TABLES))?;
         let whole = read_copied(copy)?;
@@ -101,20 +150,47 @@ impl Snapshot {
         // In a copy with a note, a table that it does not name is what a crash left behind.
         let known = |id: u64| whole.is_empty() || whole.contains_key(&id);
         let overwrites = missing.iter().any(|(table, _)| known(table.id) && table_path(copy, table.id).exists());
-        if overwrites && remove_if_there(&copy.join(CURRENT))? {
-            // Another history of this tree, whose tables go now: it must not be taken for a copy meanwhile.
-            sync_dir(copy)?;
+        if overwrites && copy.join(CURRENT).try_exists()? {
+            // Another history of this tree, with the same numbers.
+            return self.copy_anew(copy);
         }
-        for (table, len) in &missing {
-            copy_file(&table_path(&self.dir, table.id), &table_path(copy, table.id), Some(*len))?;
+        self.fill(copy, missing, &whole)?;
+        Ok(self.remove_others(copy)?)
+    }
+
+    /// Makes a copy of all tables beside `copy`, then puts it in its place. Cost: all tables, and room for both.
+    pub(super) fn copy_anew(&self, copy: &Path) -> Result<(), CopyError> {
+        let (anew, old) = (beside(copy, ANEW), beside(copy, OLD));
+        remove_dir_if_there(&anew)?;
+        let filled = create_durably(&anew)
+            .and_then(|()| create_durably(&anew.join(TABLES)))
+            .map_err(CopyError::Copy)
+            .and_then(|()| self.fill(&anew, self.tables.iter().collect(), &Copied::new()));
+        if filled.is_err() {
+            // Of a full drive the room is wanted back at once; what cannot be removed now is at the next attempt or start.
+            remove_dir_if_there(&anew).ok();
+            return filled;
         }
-        if !missing.is_empty() {
-            sync_dir(&copy.join(TABLES))?;
+        if copy.try_exists()? {
+            remove_dir_if_there(&old)?;
+            fs::rename(copy, &old)?;
         }
-        replace(copy, COPIED, &self.note(copy, &whole))?;
-        replace(copy, &self.version, &fs::read(self.dir.join(&self.version))?)?;
-        replace(copy, CURRENT, &fs::read(self.dir.join(CURRENT))?)?;
-        self.remove_others(copy)
+        fs::rename(&anew, copy)?;
+        copy.parent().map_or(Ok(()), sync_dir)?;
+        Ok(remove_dir_if_there(&old)?)
+    }
+
+    /// Copies tables into a directory and has it point to this version.
+    fn fill(&self, dir: &Path, tables: Vec<&(TableFile, u64)>, whole: &Copied) -> Result<(), CopyError> {
+        for (table, len) in &tables {
+            copy_table(&table_path(&self.dir, table.id), &table_path(dir, table.id), table, *len)?;
+        }
+        if !tables.is_empty() {
+            sync_dir(&dir.join(TABLES))?;
+        }
+        replace(dir, COPIED, &self.note(dir, whole))?;
+        replace(dir, &self.version, &fs::read(self.dir.join(&self.version))?)?;
+        Ok(replace(dir, CURRENT, &fs::read(self.dir.join(CURRENT))?)?)
     }
 
     pub(super) fn remove(self) -> io::Result<()> {
@@ -183,24 +259,40 @@ fn is_whole(copy: &Path, (table, len): &(TableFile, u64), copied: &Copied) -> bo
     noted && fs::metadata(table_path(copy, table.id)).is_ok_and(|there| there.len() == *len)
 }
 
-fn table_path(dir: &Path, id: u64) -> PathBuf {
+pub(super) fn table_path(dir: &Path, id: u64) -> PathBuf {
     dir.join(TABLES).join(id.to_string())
 }
 
-fn beside(source: &Path, ending: &str) -> PathBuf {
-    let mut name = source.file_name().unwrap_or_default().to_os_string();
-    name.push(ending);
-    source.with_file_name(name)
+/// A directory beside that of a tree.
+fn beside(dir: &Path, suffix: &str) -> PathBuf {
+    let mut name = dir.file_name().unwrap_or_default().to_os_string();
+    name.push(suffix);
+    dir.with_file_name(name)
 }
 
-/// Copies and syncs one file.
-fn copy_file(from: &Path, to: &Path, len: Option<u64>) -> io::Result<()> {
+/// Copies one table and makes it durable. What is not what the table's checksum says is not left behind.
+fn copy_table(from: &Path, to: &Path, table: &TableFile, len: u64) -> Result<(), CopyError> {
     remove_if_there(to)?;
-    let copied = fs::copy(from, to)?;
-    if len.is_some_and(|len| len != copied) {
-        return Err(io::Error::new(ErrorKind::UnexpectedEof, "the table changed while it was copied"));
+    let mut source = File::open(from)?;
+    let mut copy = File::create(to)?;
+    let (mut piece, mut checksum, mut copied) = (vec![0; PIECE_BYTES], Checksum::new(), 0);
+    loop {
+        // The copy is not to blame for what cannot be read.
+        let read =
+            source.read(&mut piece).map_err(|error| CopyError::Source(format!("{}: {error}", from.display())))?;
+        if read == 0 {
+            break;
+        }
+        checksum.update(&piece[..read]);
+        copy.write_all(&piece[..read])?;
+        copied += read as u64;
     }
-    File::open(to)?.sync_all()
+    if copied != len || checksum.finish() != table.checksum {
+        drop(copy);
+        remove_if_there(to)?;
+        return Err(CopyError::Source(format!("table {} is not what its checksum says", table.id)));
+    }
+    Ok(copy.sync_all()?)
 }
 
 /// Replaces `dir/name` in one durable step.

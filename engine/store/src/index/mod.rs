@@ -4,6 +4,7 @@
 //! it. The others are mirrors, brought up to date after each flush. When the active copy fails it is opened again, then
 //! given up for the freshest mirror that holds everything the memtables no longer have.
 
+pub(crate) mod check;
 pub(crate) mod keys;
 mod look;
 mod mirror;
@@ -13,14 +14,15 @@ mod tree;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use crate::format::batch::{Ckpt, Position};
 use crate::format::{Invalid, Reader};
 use crate::ids::Lsn;
 use crate::planted::{self, Bug};
 pub(crate) use look::{Looked, Opened, look, version};
+use mirror::CopyError;
 use scan::{Page, Scan, Upper};
 #[cfg(test)]
 pub(crate) use tree::Stats as TreeStats;
@@ -81,6 +83,12 @@ pub(crate) struct Index {
     tree: Mutex<Arc<Tree>>,
     /// No tables but for checkpoints: look-ups need not ask.
     empty: AtomicBool,
+    /// Of the tables of one copy.
+    bytes: AtomicU64,
+    /// `Upkeep::bad` is not empty.
+    has_bad: AtomicBool,
+    /// Trees that were in use, as long as somebody still reads them. Never locked for long.
+    left: Mutex<Vec<Weak<Tree>>>,
 }
 
 struct Upkeep {
@@ -88,6 +96,8 @@ struct Upkeep {
     floor: Lsn,
     /// Copies that were opened again after an error and have not flushed since.
     distrusted: Vec<PathBuf>,
+    /// Copies that were found to be bad and have not been made anew since.
+    bad: Vec<PathBuf>,
 }
 
 impl Index {
@@ -98,6 +108,11 @@ impl Index {
         caches: Arc<Caches>,
     ) -> Result<(Index, Ckpt, Vec<FailedCopy>), OpenError> {
         let mut failed = Vec::new();
+        for dir in &copies {
+            if let Err(error) = mirror::settle(dir) {
+                telemetry::warn!("index {}: a copy that was being replaced: {error}", dir.display());
+            }
+        }
         let chosen = freshest(&copies, &caches, Lsn::ZERO, &mut failed);
         let (tree, ckpt, whole) = match (chosen, absent) {
             (Some(Freshest { tree, ckpt, equals }), _) => (tree, ckpt, equals),
@@ -119,8 +134,11 @@ impl Index {
             caches,
             copies: Mutex::new(copies),
             whole: Mutex::new(whole),
-            upkeep: Mutex::new(Upkeep { floor: ckpt.lsn, distrusted: Vec::new() }),
+            upkeep: Mutex::new(Upkeep { floor: ckpt.lsn, distrusted: Vec::new(), bad: Vec::new() }),
             empty: AtomicBool::new(tree.stats().tables == 0),
+            bytes: AtomicU64::new(tree.stats().bytes),
+            has_bad: AtomicBool::new(false),
+            left: Mutex::new(Vec::new()),
             tree: Mutex::new(Arc::new(tree)),
         };
         Ok((index, ckpt, failed))
@@ -129,6 +147,11 @@ impl Index {
     /// Nothing but what the memtables hold. Never blocks.
     pub(crate) fn is_empty(&self) -> bool {
         self.empty.load(Ordering::Acquire)
+    }
+
+    /// Bytes of the tables of one copy, as of the last flush or merge. Never blocks.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
     }
 
     #[cfg(test)]
@@ -168,7 +191,8 @@ impl Index {
         let mut attempt = 1;
         let (copies, failed) = loop {
             let copies = self.copies();
-            match self.flush_into(&tree, entries.clone(), ckpt).and_then(|()| self.mirror(&copies, &tree)) {
+            let flushed = self.flush_into(&tree, entries.clone(), ckpt);
+            match flushed.and_then(|()| self.mirror(&mut upkeep, &copies, &tree)) {
                 Ok(failed) => break (copies, failed),
                 Err(error) if attempt > attempts => return Err(error),
                 Err(error) => tree = self.replace(&mut upkeep, &tree, error)?,
@@ -176,10 +200,18 @@ impl Index {
             attempt += 1;
         };
         upkeep.distrusted.clear();
+        self.bytes.store(tree.stats().bytes, Ordering::Relaxed);
         if failed.is_empty() {
             upkeep.floor = ckpt.lsn;
-            lock(&self.whole).clone_from(&copies);
+            let bad = &upkeep.bad;
+            *lock(&self.whole) = copies.iter().filter(|copy| !bad.contains(copy)).cloned().collect();
             self.prefer_first(&copies, ckpt.lsn, &tree)?;
+        } else {
+            // A copy that could not be brought up to date has what it had, if it is there at all.
+            let gone = |copy: &PathBuf| {
+                failed.iter().any(|failed| failed.dir == *copy) && !copy.join(mirror::CURRENT).exists()
+            };
+            lock(&self.whole).retain(|copy| !gone(copy));
         }
         Ok(failed)
     }
@@ -203,7 +235,9 @@ impl Index {
     pub(crate) fn compact(&self) -> Result<(), TreeError> {
         let mut upkeep = self.upkeep();
         let tree = self.tree();
-        match tree.compact() {
+        let merged = tree.compact();
+        self.bytes.store(tree.stats().bytes, Ordering::Relaxed);
+        match merged {
             Ok(()) => Ok(()),
             // All that was flushed is in every copy, and what was half merged is not in use.
             Err(error) => self.replace(&mut upkeep, &tree, error).map(drop),
@@ -220,13 +254,38 @@ impl Index {
         };
         let copied = snapshot.copy_to(to);
         snapshot.remove()?;
-        Ok(copied?)
+        copied.map_err(|error| match error {
+            CopyError::Source(what) => TreeError::Damaged(what),
+            CopyError::Copy(error) => error.into(),
+        })
     }
 
     /// Copies that are known to hold all that was let go of: of the others the last flush, or the one before the start,
     /// may have come to nothing.
     pub(crate) fn whole_copies(&self) -> Vec<PathBuf> {
         lock(&self.whole).clone()
+    }
+
+    /// Whether a copy was found to be bad that has not been made anew since. Never blocks.
+    pub(crate) fn has_bad_copies(&self) -> bool {
+        self.has_bad.load(Ordering::Acquire)
+    }
+
+    /// The copy in `dir` is not what it should be: it counts no more, and the next flush makes it anew from the one in use. If
+    /// it is the one in use itself, another one is used instead, that has all that no memtable has any more.
+    ///
+    /// Errors: there is no other one; then it stays in use, for what can still be read of it.
+    pub(crate) fn distrust(&self, dir: &Path) -> Result<(), TreeError> {
+        let mut upkeep = self.upkeep();
+        self.spoil(&mut upkeep, dir);
+        if self.active() != *dir {
+            return Ok(());
+        }
+        let others = self.whole_copies();
+        match freshest(&others, &self.caches, upkeep.floor, &mut Vec::new()) {
+            Some(chosen) => self.install(chosen.tree),
+            None => Err(TreeError::Damaged("no other copy has all that is in it".to_owned())),
+        }
     }
 
     /// From now on these are the copies; the next flush fills the new ones. A copy that left is used until then. Never
@@ -254,20 +313,35 @@ impl Index {
         }
     }
 
-    fn mirror(&self, copies: &[PathBuf], tree: &Tree) -> Result<Vec<FailedCopy>, TreeError> {
+    fn mirror(&self, upkeep: &mut Upkeep, copies: &[PathBuf], tree: &Tree) -> Result<Vec<FailedCopy>, TreeError> {
         let others: Vec<_> = copies.iter().filter(|copy| *copy != tree.dir()).collect();
         if others.is_empty() || planted::is(Bug::CopiesSkipped) {
             return Ok(Vec::new());
         }
         let snapshot = mirror::Snapshot::take(tree.dir(), &tree.table_files()?)?;
         let mut failed = Vec::new();
+        let mut damaged = None;
         for dir in others {
-            if let Err(error) = snapshot.copy_to(dir) {
-                failed.push(FailedCopy { dir: dir.clone(), error: error.into() });
+            if self.is_still_read(dir) {
+                failed.push(FailedCopy { dir: dir.clone(), error: TreeError::InUse });
+                continue;
+            }
+            let is_bad = upkeep.bad.contains(dir);
+            match if is_bad { snapshot.copy_anew(dir) } else { snapshot.copy_to(dir) } {
+                Ok(()) => upkeep.bad.retain(|bad| bad != dir),
+                Err(CopyError::Copy(error)) => failed.push(FailedCopy { dir: dir.clone(), error: error.into() }),
+                Err(CopyError::Source(what)) => {
+                    damaged = Some(what);
+                    break;
+                }
             }
         }
+        self.has_bad.store(!upkeep.bad.is_empty(), Ordering::Release);
         snapshot.remove()?;
-        Ok(failed)
+        match damaged {
+            Some(what) => Err(TreeError::Damaged(what)),
+            None => Ok(failed),
+        }
     }
 
     fn read<R>(&self, f: impl Fn(&Tree) -> Result<R, TreeError>) -> Result<R, TreeError> {
@@ -302,15 +376,36 @@ impl Index {
             chosen = freshest(&candidates, &self.caches, upkeep.floor, &mut unreadable);
         }
         let Some(chosen) = chosen else { return Err(error) };
+        if chosen.tree.dir() != failed.dir() && !error.is_full() {
+            // It failed twice: what it has is not to be relied on before it has been made anew. A full drive still has it all.
+            self.spoil(upkeep, failed.dir());
+        }
         self.install(chosen.tree)?;
         Ok(self.tree())
+    }
+
+    fn spoil(&self, upkeep: &mut Upkeep, dir: &Path) {
+        lock(&self.whole).retain(|copy| copy != dir);
+        if !upkeep.bad.iter().any(|bad| bad == dir) {
+            upkeep.bad.push(dir.to_path_buf());
+        }
+        self.has_bad.store(true, Ordering::Release);
     }
 
     fn install(&self, tree: Tree) -> Result<(), TreeError> {
         mirror::become_source(tree.dir())?;
         telemetry::info!("index: using the copy in {}", tree.dir().display());
-        *lock(&self.tree) = Arc::new(tree);
+        let left = std::mem::replace(&mut *lock(&self.tree), Arc::new(tree));
+        lock(&self.left).push(Arc::downgrade(&left));
         Ok(())
+    }
+
+    /// Whether somebody reads the copy in `dir` who began when it was in use: a table of another content must not come in the
+    /// place of one that he may yet open.
+    fn is_still_read(&self, dir: &Path) -> bool {
+        let mut left = lock(&self.left);
+        left.retain(|tree| tree.strong_count() > 0);
+        left.iter().filter_map(Weak::upgrade).any(|tree| tree.dir() == dir)
     }
 
     fn tree(&self) -> Arc<Tree> {

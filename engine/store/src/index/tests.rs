@@ -297,3 +297,160 @@ fn a_drive_that_has_vanished_is_a_failed_copy_and_nothing_is_made_in_its_place()
     assert!(Tree::open(&rig.dir(1), &rig.caches).is_err());
     assert!(!drive.exists());
 }
+
+/// Whether every file of a copy is what it should be.
+fn is_sound(dir: &Path) -> bool {
+    let Ok(Some(contents)) = check::contents(dir) else { return false };
+    contents.tables.iter().all(|table| {
+        let Ok(mut reading) = check::Reading::begin(dir, table) else { return false };
+        while reading.step().expect("reads") > 0 {}
+        reading.is_right(table)
+    })
+}
+
+/// Changes a byte of the first file of a copy whose name is told by `is_it`.
+fn spoil(dir: &Path, is_it: impl Fn(&str) -> bool) {
+    let entries = fs::read_dir(dir).expect("lists").map(|entry| entry.expect("entry").path());
+    let mut paths: Vec<PathBuf> =
+        entries.filter(|path| is_it(&path.file_name().expect("a name").to_string_lossy())).collect();
+    paths.sort();
+    let path = paths.first().expect("there is one");
+    let mut bytes = fs::read(path).expect("reads");
+    let middle = bytes.len() / 3;
+    bytes[middle] ^= 0x10;
+    // In its place, as rot does: the engine has it open.
+    let mut file = fs::OpenOptions::new().write(true).open(path).expect("opens");
+    io::Write::write_all(&mut file, &bytes).expect("writes");
+}
+
+fn filled(rig: &Rig, copies: &[usize]) -> (Index, Vec<String>) {
+    let (index, _) = rig.open(copies);
+    let keys: Vec<String> = (0..2000).map(|number| format!("c{number:08}")).collect();
+    flush(&index, &keys.iter().map(|key| (key.as_str(), key.as_str())).collect::<Vec<_>>(), 1);
+    (index, keys)
+}
+
+/// A history of two copies that went on alone, the second one further, and both open.
+fn parted(rig: &Rig) -> Index {
+    let (index, _) = rig.open(&[0, 1]);
+    flush(&index, &[("ca", "1")], 1);
+    drop(index);
+    let (index, _) = rig.open(&[0]);
+    flush(&index, &[("ca", "left")], 2);
+    drop(index);
+    let (index, _) = rig.open(&[1]);
+    flush(&index, &[("ca", "right")], 3);
+    drop(index);
+    rig.open(&[0, 1]).0
+}
+
+#[test]
+fn a_copy_that_cannot_be_replaced_stays_what_it_was() {
+    let rig = Rig::new();
+    let index = parted(&rig);
+    // Nothing can be made beside it, as on a full drive.
+    let blocked = rig.dir(0).with_file_name("7.copy");
+    fs::write(&blocked, b"").expect("writes");
+    let failed = try_flush(&index, &[("cc", "4")], 4).expect("the other one is flushed");
+    assert_eq!(failed.iter().map(|copy| copy.dir.clone()).collect::<Vec<_>>(), [rig.dir(0)]);
+    assert!(is_sound(&rig.dir(0)));
+    drop(index);
+    fs::remove_file(&blocked).expect("removes");
+    let (index, found) = rig.open(&[0]);
+    assert_eq!((found, get(&index, "ca")), (ckpt(2), "left".into()));
+    drop(index);
+    let (index, _) = rig.open(&[1, 0]);
+    flush(&index, &[("cd", "5")], 5);
+    drop(index);
+    let (index, found) = rig.open(&[0]);
+    assert_eq!((found, get(&index, "ca")), (ckpt(5), "right".into()));
+    let names: Vec<_> = fs::read_dir(rig.dir(0).parent().expect("below its drive")).expect("lists").collect();
+    assert_eq!(names.len(), 1, "nothing is left beside it: {names:?}");
+}
+
+#[test]
+fn a_crash_while_a_copy_takes_the_place_of_another_leaves_one_of_them() {
+    let rig = Rig::new();
+    flush(&rig.open(&[0, 1]).0, &[("ca", "1")], 1);
+    let place = rig.dir(1);
+    let (anew, old) = (place.with_file_name("7.copy"), place.with_file_name("7.old"));
+    let check = |what: &str| {
+        let (index, found) = rig.open(&[1]);
+        assert_eq!((found, get(&index, "ca")), (ckpt(1), "1".into()), "{what}");
+        assert!(!anew.exists() && !old.exists(), "{what}");
+    };
+    fs::rename(&place, &anew).expect("renames");
+    fs::create_dir_all(old.join("tables")).expect("makes");
+    check("between the two names");
+    fs::create_dir_all(old.join("tables")).expect("makes");
+    check("before the old one has gone");
+    fs::create_dir_all(anew.join("tables")).expect("makes");
+    check("before the new one is whole");
+    fs::rename(&place, &old).expect("renames");
+    fs::create_dir_all(anew.join("tables")).expect("makes");
+    check("which cannot be, and costs nothing");
+}
+
+#[test]
+fn every_file_of_a_copy_is_verified() {
+    let spoil_pointer = |dir: &Path| spoil(dir, |name| name == "current");
+    let spoil_version = |dir: &Path| spoil(dir, |name| name.starts_with('v'));
+    let spoil_table = |dir: &Path| spoil(&dir.join("tables"), |_| true);
+    let lose_table = |dir: &Path| {
+        let table = fs::read_dir(dir.join("tables")).expect("lists").next().expect("there is one").expect("entry");
+        fs::remove_file(table.path()).expect("removes");
+    };
+    for harm in [&spoil_pointer as &dyn Fn(&Path), &spoil_version, &spoil_table, &lose_table] {
+        let rig = Rig::new();
+        let (index, _) = filled(&rig, &[0, 1]);
+        // Merges reach the copies with the next flush.
+        flush(&index, &[], 2);
+        assert!(is_sound(&rig.dir(0)) && is_sound(&rig.dir(1)));
+        harm(&rig.dir(1));
+        assert!(!is_sound(&rig.dir(1)));
+    }
+}
+
+#[test]
+fn a_bad_copy_counts_no_more_and_is_made_anew_with_the_next_flush() {
+    for bad in [0, 1] {
+        let rig = Rig::new();
+        let (index, keys) = filled(&rig, &[0, 1]);
+        flush(&index, &[], 2);
+        spoil(&rig.dir(bad).join("tables"), |_| true);
+        index.distrust(&rig.dir(bad)).expect("there is another one");
+        assert_eq!((index.whole_copies(), index.active()), (vec![rig.dir(1 - bad)], rig.dir(1 - bad)));
+        assert!(index.has_bad_copies());
+        flush(&index, &[], 3);
+        assert!(is_sound(&rig.dir(bad)) && !index.has_bad_copies());
+        assert_eq!(index.whole_copies().len(), 2);
+        drop(index);
+        let (index, found) = rig.open(&[bad]);
+        assert_eq!(found, ckpt(3));
+        assert!(keys.iter().all(|key| get(&index, key) == *key));
+    }
+}
+
+#[test]
+fn rot_is_not_copied() {
+    let rig = Rig::new();
+    let (index, keys) = filled(&rig, &[0, 1]);
+    flush(&index, &[], 2);
+    spoil(&rig.dir(0).join("tables"), |_| true);
+    index.set_copies(vec![rig.dir(0), rig.dir(1), rig.dir(2)]);
+    flush(&index, &[], 3);
+    assert_eq!(index.active(), rig.dir(1));
+    assert!((1..3).all(|copy| is_sound(&rig.dir(copy))));
+    flush(&index, &[], 4);
+    assert!(is_sound(&rig.dir(0)));
+    assert_eq!(index.whole_copies().len(), 3);
+    assert!(keys.iter().all(|key| get(&index, key) == *key));
+    // Without another copy it is said, and nothing is made of it.
+    spoil(&rig.dir(1).join("tables"), |_| true);
+    index.set_copies(vec![rig.dir(1), rig.dir(3)]);
+    for copy in [0, 2] {
+        fs::remove_dir_all(rig.dir(copy)).expect("removes");
+    }
+    assert!(try_flush(&index, &[], 5).is_err());
+    assert!(!rig.dir(3).join("current").exists());
+}

@@ -52,6 +52,15 @@ pub(crate) enum TreeError {
     Damaged(String),
     /// The engine panicked.
     Panicked,
+    /// Somebody still reads what is to be replaced: soon nobody does.
+    InUse,
+}
+
+impl TreeError {
+    /// Whether it says that there is no room. That is no failure of the drive.
+    pub(crate) fn is_full(&self) -> bool {
+        matches!(self, TreeError::Io(error) if crate::drive::is_full(error))
+    }
 }
 
 impl fmt::Display for TreeError {
@@ -60,6 +69,7 @@ impl fmt::Display for TreeError {
             TreeError::Io(error) => write!(f, "{error}"),
             TreeError::Damaged(what) => write!(f, "index tables are damaged: {what}"),
             TreeError::Panicked => f.write_str("the index engine panicked"),
+            TreeError::InUse => f.write_str("it is still being read"),
         }
     }
 }

@@ -11,7 +11,7 @@ use super::{Node, places, write};
 use crate::drive::{Drive, Looked, State, equip, look};
 use crate::error::{Error, Result};
 use crate::format::topology::DRIVES_MAX;
-use crate::ids::{DriveId, PartitionId};
+use crate::ids::DriveId;
 use crate::topology::{AdmitError, Found, OpenError, may_retire, may_shrink};
 
 impl Node {
@@ -34,23 +34,32 @@ impl Node {
         rt::call(ShardId(0), move || async move { rt::spawn(retire_here(node, id)).await }).await
     }
 
-    /// Whether some volume could not be read any more without this drive.
+    /// Whether some volume could not be read any more without this drive. What hollow slots have does not count.
     fn is_needed(&self, id: DriveId) -> bool {
         self.volumes().iter().any(|volume| {
             let width = volume.geometry.width();
+            let solid = volume.solid_slots();
             let holds = (0..width).any(|slot| volume.is_readable(slot) && volume.drive(slot).id == id);
-            let left = (0..width).filter(|&slot| volume.is_readable(slot) && volume.drive(slot).id != id).count();
+            let left = (0..width).filter(|&slot| solid & (1 << slot) != 0 && volume.drive(slot).id != id).count();
             holds && left < usize::from(volume.geometry.data)
         })
     }
 
+    /// Whether no other drive has a copy of some tables that counts and is known to be whole. While tables do not count yet the
+    /// log has everything.
     fn holds_last_tables(&self, id: DriveId) -> bool {
         let topology = self.topology();
-        let drives = self.drives();
-        (0..topology.partition_count()).map(PartitionId).any(|partition| {
-            let in_sync = |drive: &Drive| drive.is_usable() && topology.is_in_sync(partition, drive.id);
-            drives.iter().any(|drive| drive.id == id && in_sync(drive))
-                && !drives.iter().any(|drive| drive.id != id && in_sync(drive))
+        self.heal.tables().into_iter().any(|(partition, index)| {
+            let whole = index.whole_copies();
+            let is_good = |drive: &&Arc<Drive>| {
+                drive.is_usable()
+                    && topology.is_in_sync(partition, drive.id)
+                    && whole.contains(&self.index_dir(drive, partition))
+            };
+            let drives = self.drives();
+            topology.is_any_in_sync(partition)
+                && topology.is_in_sync(partition, id)
+                && !drives.iter().filter(is_good).any(|drive| drive.id != id)
         })
     }
 }

@@ -1,5 +1,6 @@
 //! Changes of the epoch while the node runs.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -33,6 +34,27 @@ impl Node {
     pub(crate) async fn set_in_sync(self: &Arc<Node>, copies: Vec<(PartitionId, Vec<DriveId>)>) -> Result<()> {
         let node = self.clone();
         rt::call(ShardId(0), move || async move { rt::spawn(set_in_sync_here(node, copies)).await }).await
+    }
+}
+
+/// Writes the copies of the epoch on a drive again that are bad; how many. Called on shard 0, in a task that is not cancelled.
+pub(crate) async fn mend_topology(node: &Arc<Node>, drive: &Arc<Drive>) -> io::Result<u64> {
+    let _turn = node.turns.take().await;
+    let topology = node.topology();
+    if !drive.is_usable() || !topology.is_in(drive.id) {
+        return Ok(0);
+    }
+    let (mended, known) = (drive.clone(), topology.clone());
+    let mending = rt::spawn(async move { topology::file::mend(&mended.dir, &known).await });
+    match rt::time::timeout(EPOCH_WRITE_MAX, mending).await {
+        Ok(mended) => mended,
+        Err(rt::time::Elapsed) => {
+            // What is written later than this would go over a later epoch: none may be expected on this drive.
+            if let Err(error) = change(node, vec![drive.id], None, may_shrink, |_| {}).await {
+                telemetry::error!("no more writes are accepted"; error = error);
+            }
+            Err(io::ErrorKind::TimedOut.into())
+        }
     }
 }
 

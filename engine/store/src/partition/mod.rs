@@ -211,6 +211,21 @@ impl Partition {
         self.index.whole_copies()
     }
 
+    pub(crate) fn index(&self) -> Arc<Index> {
+        self.index.clone()
+    }
+
+    /// Has the copies of the tables made again that are missing or bad, soon.
+    pub(crate) fn copy_again(&self) {
+        self.recopy.set(true);
+        self.stream.wake();
+    }
+
+    /// Whether a copy was found to be bad that is not made again yet.
+    pub(crate) fn has_bad_copies(&self) -> bool {
+        self.index.has_bad_copies()
+    }
+
     /// From the next flush on these are the copies.
     pub(crate) fn set_copies(&self, copies: Vec<PathBuf>) {
         if self.index.set_copies(copies) {

@@ -15,10 +15,11 @@ pub(crate) struct Stray {
 /// The files of `volume` that are strays for sure.
 ///
 /// The proof: the slot lies on another drive now, where its file is there, was made whole and durable before the slot moved,
-/// and names itself in its first page with more moves. The volume takes no more stripes, so the old file has nothing that the
-/// new one lacks. Nothing moves back meanwhile, since moving takes the same right to mend.
+/// and names itself in its first page with more moves. The volume takes no more stripes, and the slot is not hollow, so the old
+/// file has nothing that the new one lacks. Nothing moves back meanwhile, since moving takes the same right to mend.
 pub(crate) fn strays(volume: &Volume, _mending: &Mending) -> Vec<ProvenDead<Stray>> {
-    let moved = |(slot, drive): &(usize, Arc<Drive>)| volume.is_readable(*slot) && volume.drive(*slot).id != drive.id;
+    let solid = volume.solid_slots();
+    let moved = |(slot, drive): &(usize, Arc<Drive>)| solid & 1 << slot != 0 && volume.drive(*slot).id != drive.id;
     let strays = volume.strays().into_iter().filter(moved);
     strays.map(|(slot, drive)| ProvenDead::new(Stray { slot, drive })).collect()
 }

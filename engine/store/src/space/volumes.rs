@@ -25,6 +25,8 @@ pub(super) struct Census {
     ckpts: Vec<(PartitionId, Ckpt)>,
     /// The drives whose copies of a partition's tables hold its checkpoint.
     copies: Vec<(PartitionId, Vec<DriveId>)>,
+    /// A copy was found to be bad and counts no more.
+    any_bad: bool,
     /// A commit failed that a recovery may yet find: volumes of this start stay.
     pub(super) uncertain: bool,
     /// Acknowledged commits of a partition cannot be read: what they name is not counted.
@@ -34,8 +36,14 @@ pub(super) struct Census {
 impl Census {
     /// Asks every shard. Counters and checkpoints are those of durable entries.
     pub(super) async fn take() -> Census {
-        let mut census =
-            Census { live: HashMap::new(), ckpts: Vec::new(), copies: Vec::new(), uncertain: false, damaged: false };
+        let mut census = Census {
+            live: HashMap::new(),
+            ckpts: Vec::new(),
+            copies: Vec::new(),
+            any_bad: false,
+            uncertain: false,
+            damaged: false,
+        };
         for shard in 0..rt::shard_count() {
             let answer = rt::call(ShardId(shard), || async {
                 let store = crate::store::local();
@@ -44,9 +52,11 @@ impl Census {
                 let ckpts: Vec<_> = partitions.iter().map(|partition| (partition.id(), partition.ckpt())).collect();
                 let copies: Vec<_> = partitions.iter().map(|partition| store.whole_copies(partition)).collect();
                 let damaged = partitions.iter().any(|partition| partition.is_damaged());
-                (live, ckpts, copies, store.partitions().any_failed(), damaged)
+                let any_bad = partitions.iter().any(|partition| partition.has_bad_copies());
+                (live, ckpts, copies, any_bad, store.partitions().any_failed(), damaged)
             });
-            let (live, ckpts, copies, uncertain, damaged) = answer.await;
+            let (live, ckpts, copies, any_bad, uncertain, damaged) = answer.await;
+            census.any_bad |= any_bad;
             census.copies.extend(copies);
             live.into_iter().for_each(|(volume, live)| *census.live.entry(volume).or_default() += live);
             census.ckpts.extend(ckpts);
@@ -105,8 +115,8 @@ pub(super) async fn free_dead_volumes(store: &Rc<ShardStore>) -> Result<()> {
         }
     }
     if dead.is_empty() {
-        // Copies that came to others with the drives count from now on, before those that they replace may go.
-        if store.node().topology().tables_count() && census.is_copied(store.node()) {
+        // Copies that came to others with the drives count from now on, before those that they replace may go. Bad ones do not.
+        if store.node().topology().tables_count() && (census.is_copied(store.node()) || census.any_bad) {
             count_on_tables(store, &census).await?;
         }
         return Ok(());
@@ -128,7 +138,9 @@ pub(super) async fn free_dead_volumes(store: &Rc<ShardStore>) -> Result<()> {
 /// damage, not a new one.
 async fn count_on_tables(store: &Rc<ShardStore>, census: &Census) -> Result<()> {
     let is_flushed = |id: PartitionId| census.ckpts.iter().any(|(other, ckpt)| *other == id && ckpt.position.is_some());
-    let copies = census.copies.iter().filter(|(id, _)| is_flushed(*id)).cloned().collect();
+    // When no copy is known to be whole those that counted are still the best there are.
+    let counts = |(id, there): &&(PartitionId, Vec<DriveId>)| is_flushed(*id) && !there.is_empty();
+    let copies = census.copies.iter().filter(counts).cloned().collect();
     store.node().set_in_sync(copies).await
 }
 

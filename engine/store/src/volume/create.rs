@@ -86,6 +86,7 @@ impl Node {
                 geometry,
                 drives: drives.iter().map(|drive| drive.id).collect(),
                 moves: 0,
+                hollow: false,
                 predecessor,
                 closes: closes.clone(),
             };

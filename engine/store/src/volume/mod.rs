@@ -62,6 +62,8 @@ pub(crate) struct Volume {
     placement: RwLock<Placement>,
     /// Slots whose file is not there or not this volume's, as a bit mask.
     lost_slots: AtomicU32,
+    /// Slots that may lack fragments: see `VolumePage::hollow`. A bit mask.
+    hollow_slots: AtomicU32,
     /// Whole files of slots that lie elsewhere now: what is left of a move.
     strays: Mutex<Vec<(usize, Arc<Drive>)>>,
     /// Who changes slots without appending: see `upkeep`.
@@ -110,6 +112,7 @@ impl Volume {
             code,
             placement: RwLock::new(Placement { drives, moves: page.moves }),
             lost_slots: AtomicU32::new(lost_slots),
+            hollow_slots: AtomicU32::new(0),
             strays: Mutex::new(Vec::new()),
             upkeep: AtomicI32::new(0),
             sealed: AtomicBool::new(false),
@@ -184,6 +187,18 @@ impl Volume {
         slots.fold(0, |mask, slot| mask | 1 << slot)
     }
 
+    /// Slots that can be read and may lack fragments: they were made again, or their first pages were, without proof that they
+    /// have all they should. Bit n = slot n.
+    pub(crate) fn hollow_slots(&self) -> u32 {
+        self.hollow_slots.load(Relaxed) & !self.missing_slots()
+    }
+
+    /// Slots that can be read and have what they should, as far as is known. Bit n = slot n.
+    pub(crate) fn solid_slots(&self) -> u32 {
+        let all = (1 << self.geometry.width()) - 1;
+        all & !self.missing_slots() & !self.hollow_slots.load(Relaxed)
+    }
+
     /// Says that nothing more is appended. Whoever still places stripes took a `hold` before this.
     pub(crate) fn seal(&self) {
         self.sealed.store(true, Release);
@@ -245,6 +260,13 @@ impl Volume {
             read if read == len => Ok(buf),
             _ => Err(SlotError::Gone),
         }
+    }
+
+    /// The same on behalf of healing, which keeps out of the requests' way.
+    pub(crate) async fn read_slot_to_heal(&self, slot: usize, at: SlotOffset, pages: u32) -> Result<Buf, SlotError> {
+        let node = self.node.upgrade().ok_or(SlotError::Gone)?;
+        let _in_flight = node.heal.begin();
+        self.read_slot(slot, at, pages).await
     }
 
     /// The first page of the slot at or behind `at` that may hold anything; the volume's end when there is none.

@@ -42,6 +42,8 @@ struct Found {
     scanned: Scanned,
     /// Where each slot lies, or should lie.
     drives: Vec<Arc<Drive>>,
+    /// Slots that may lack fragments, as a bit mask.
+    hollow: u32,
     /// Other whole files of its slots: left behind by moves.
     strays: Vec<(usize, Arc<Drive>)>,
 }
@@ -87,10 +89,11 @@ impl Node {
         }
         let found = self.assemble(&files);
         let mut scanned = Vec::with_capacity(found.len());
-        for Found { scanned: found, drives, strays } in found {
+        for Found { scanned: found, drives, hollow, strays } in found {
             let lost = found.slots.iter().enumerate().filter(|(_, presence)| **presence != Presence::Present);
             let lost = lost.fold(0, |mask, (slot, _)| mask | 1 << slot);
             let volume = Volume::new(found.page.clone(), drives, lost, Arc::downgrade(self));
+            volume.set_hollow(hollow);
             strays.into_iter().for_each(|(slot, drive)| volume.add_stray(slot, drive));
             self.register(volume);
             scanned.push(found);
@@ -135,13 +138,16 @@ impl Node {
         let mut drives = self.drives_of(&page)?;
         let mut slots: Vec<Presence> =
             drives.iter().map(|drive| if drive.is_usable() { Presence::Absent } else { Presence::DriveGone }).collect();
-        let mut strays = Vec::new();
-        for (drive, slot, _) in good {
+        let (mut strays, mut hollow) = (Vec::new(), 0);
+        // One that has all it should comes before one that was made again without, wherever it lies.
+        good.sort_by_key(|(.., page)| page.hollow);
+        for (drive, slot, found) in good {
             if slots[slot] == Presence::Present {
                 strays.push((slot, drive));
                 continue;
             }
             slots[slot] = Presence::Present;
+            hollow |= u32::from(found.hollow) << slot;
             page.drives[slot] = drive.id;
             drives[slot] = drive;
         }
@@ -150,7 +156,8 @@ impl Node {
                 *presence = Presence::Damaged;
             }
         }
-        Some(Found { scanned: Scanned { page, slots }, drives, strays })
+        page.hollow = false;
+        Some(Found { scanned: Scanned { page, slots }, drives, hollow, strays })
     }
 
     fn drives_of(&self, page: &VolumePage) -> Option<Vec<Arc<Drive>>> {

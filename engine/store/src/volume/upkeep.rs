@@ -69,13 +69,14 @@ impl Volume {
         self.upkeep.store(FREE, Release);
     }
 
-    /// The first page as it is once these slots lie on these drives.
+    /// The first page as it is once these slots lie on these drives, in a slot that is not hollow.
     pub(crate) fn moved_page(&self, moved: &[(usize, DriveId)]) -> VolumePage {
         let placement = self.placement();
         let mut page = self.page.clone();
         page.drives = placement.drives.iter().map(|drive| drive.id).collect();
         moved.iter().for_each(|&(slot, drive)| page.drives[slot] = drive);
         page.moves = placement.moves.saturating_add(moved.len() as u16);
+        page.hollow = false;
         page
     }
 
@@ -83,7 +84,10 @@ impl Volume {
     pub(crate) async fn is_first_page_whole(&self, slot: usize) -> bool {
         match self.read_slot(slot, SlotOffset(0), 1).await {
             Ok(page) => VolumePage::decode(&page[..PAGE_BYTES]).is_ok_and(|(page, said)| {
-                said == slot && page.agrees_with(&self.page) && page.drives.get(slot) == Some(&self.drive(slot).id)
+                said == slot
+                    && page.agrees_with(&self.page)
+                    && page.drives.get(slot) == Some(&self.drive(slot).id)
+                    && page.hollow == (self.hollow_slots.load(Acquire) & (1 << slot) != 0)
             }),
             Err(SlotError::Io(_)) => false,
             Err(SlotError::Gone | SlotError::Full) => true,
@@ -92,8 +96,10 @@ impl Volume {
 
     /// Writes the slot's first page again as it should be now. Durable when it returns.
     pub(crate) async fn rewrite_first_page(&self, _mending: &Mending, slot: usize) -> Result<(), SlotError> {
+        let hollow = self.hollow_slots.load(Acquire) & (1 << slot) != 0;
+        let page = VolumePage { hollow, ..self.moved_page(&[]) };
         let mut buffer = rt::buf::alloc(PAGE_BYTES).await;
-        buffer[..PAGE_BYTES].copy_from_slice(&self.moved_page(&[]).encode(slot));
+        buffer[..PAGE_BYTES].copy_from_slice(&page.encode(slot));
         let drive = self.usable(slot)?;
         let _in_flight = drive.begin();
         let file = self.file(slot, &drive, Op::Write).await?;
@@ -102,7 +108,8 @@ impl Volume {
     }
 
     /// Writes the first page of a slot that counts as lost for want of a right one, if there is a file of the right length in
-    /// its place that is not plainly something else. False: there is not. The slot can be read when it is true.
+    /// its place that is not plainly something else. False: there is not. When it is true the slot can be read, and is hollow:
+    /// what its page said of that is not known.
     pub(crate) async fn restore_first_page(&self, mending: &Mending, slot: usize) -> Result<bool, SlotError> {
         let drive = self.drive(slot);
         if !drive.is_usable() {
@@ -119,15 +126,16 @@ impl Volume {
             return Ok(false);
         }
         let mut buffer = page;
-        buffer[..PAGE_BYTES].copy_from_slice(&self.moved_page(&[]).encode(slot));
+        let page = VolumePage { hollow: true, ..self.moved_page(&[]) };
+        buffer[..PAGE_BYTES].copy_from_slice(&page.encode(slot));
         let (result, _) = file.write_at(buffer.window(0..PAGE_BYTES), 0, Sync::Data).await;
         self.judge(&drive, result, Op::Write)?;
-        self.move_slots(mending, &self.moved_page(&[]), &[(slot, drive.clone())]).await;
+        self.move_slots(mending, &page, &[(slot, drive.clone())]).await;
         Ok(true)
     }
 
-    /// Slots lie on other drives, or in new files, from here on: those were made whole, and durable with their names. Files
-    /// that shards still have open of the old places are closed.
+    /// Slots lie on other drives, or in new files, from here on: those were made whole, or hollow as the page says, and durable
+    /// with their names. Files that shards still have open of the old places are closed.
     pub(crate) async fn move_slots(&self, _mending: &Mending, page: &VolumePage, moved: &[(usize, Arc<Drive>)]) {
         // Slots that are lost are not opened by anybody, so nobody keeps a file of a slot that was made again in its place.
         self.close_everywhere().await;
@@ -136,6 +144,10 @@ impl Volume {
             placement.moves = page.moves;
             for (slot, drive) in moved {
                 let old = std::mem::replace(&mut placement.drives[*slot], drive.clone());
+                match page.hollow {
+                    true => self.hollow_slots.fetch_or(1 << slot, AcqRel),
+                    false => self.hollow_slots.fetch_and(!(1 << slot), AcqRel),
+                };
                 let was_there = self.lost_slots.fetch_and(!(1 << slot), AcqRel) & (1 << slot) == 0;
                 if was_there && old.is_usable() && old.id != drive.id {
                     self.add_stray(*slot, old);
@@ -143,6 +155,20 @@ impl Volume {
             }
         }
         self.close_everywhere().await;
+    }
+
+    /// Every stripe that is needed was found whole: the slot lacks nothing. Durable when it returns.
+    pub(crate) async fn fill_in(&self, mending: &Mending, slot: usize) -> Result<(), SlotError> {
+        self.hollow_slots.fetch_and(!(1 << slot), AcqRel);
+        let written = self.rewrite_first_page(mending, slot).await;
+        if written.is_err() {
+            self.hollow_slots.fetch_or(1 << slot, AcqRel);
+        }
+        written
+    }
+
+    pub(super) fn set_hollow(&self, slots: u32) {
+        self.hollow_slots.store(slots, Release);
     }
 
     async fn close_everywhere(&self) {

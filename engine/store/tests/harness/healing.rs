@@ -24,6 +24,8 @@ pub(crate) struct Run {
     /// Flush and reclaim all the time.
     pub(crate) hurried: bool,
     pub(crate) log_slot_bytes: u64,
+    pub(crate) accept_missing: bool,
+    pub(crate) body_cache_bytes: u64,
 }
 
 impl Run {
@@ -32,14 +34,28 @@ impl Run {
     }
 
     pub(crate) fn with_capacity(seed: u64, drives: usize, capacity_bytes: u64) -> Run {
-        let mut world = World::new(seed, SimConfig { buffers_bytes_per_shard: 64 << 20, ..SimConfig::default() });
+        Run::with_drives(seed, drives, DriveConfig { capacity_bytes, ..DriveConfig::default() }, SimConfig::default())
+    }
+
+    pub(crate) fn with_drives(seed: u64, drives: usize, config: DriveConfig, world: SimConfig) -> Run {
+        let mut world = World::new(seed, SimConfig { buffers_bytes_per_shard: 64 << 20, ..world });
         let tables = tempfile::tempdir_in("/dev/shm").expect("a directory for the tables");
         std::fs::create_dir(tables.path().join("away")).expect("a directory for tables of absent drives");
         let dirs: Vec<PathBuf> = (0..drives).map(|n| PathBuf::from(format!("/heal-d{n}"))).collect();
         for dir in &dirs {
-            add_drive(&mut world, &tables, dir, capacity_bytes);
+            add_drive_of(&mut world, &tables, dir, config.clone());
         }
-        Run { world, tables, dirs, scrub: 0, rebuild: 0, hurried: true, log_slot_bytes: 512 << 10 }
+        Run {
+            world,
+            tables,
+            dirs,
+            scrub: 0,
+            rebuild: 0,
+            hurried: true,
+            log_slot_bytes: 512 << 10,
+            accept_missing: false,
+            body_cache_bytes: 1 << 20,
+        }
     }
 
     pub(crate) fn config(&self) -> Config {
@@ -49,10 +65,11 @@ impl Run {
             upkeep_every: self.hurried.then_some(Duration::from_millis(20)),
             partitions: 4,
             memory_bytes: 32 << 20,
-            body_cache_bytes: 1 << 20,
+            body_cache_bytes: self.body_cache_bytes,
             index_root: Some(self.tables.path().to_owned()),
             scrub_bytes_per_second: self.scrub,
             rebuild_bytes_per_second: self.rebuild,
+            accept_missing: self.accept_missing,
             ..Config::new(self.dirs.clone())
         }
     }
@@ -91,6 +108,27 @@ impl Run {
         }
     }
 
+    /// Drives that hold a copy of a partition's tables.
+    pub(crate) fn table_holders(&self, partition: usize) -> Vec<usize> {
+        let is_there = |drive: &usize| self.table_dir(*drive, partition).join("current").exists();
+        (0..self.dirs.len()).filter(is_there).collect()
+    }
+
+    pub(crate) fn table_dir(&self, drive: usize, partition: usize) -> PathBuf {
+        let name = self.dirs[drive].file_name().expect("a drive has a name");
+        self.tables.path().join(name).join(partition.to_string())
+    }
+
+    /// Three drives without which a copy of all tables is left.
+    pub(crate) fn three_drives(&self, from: usize) -> [usize; 3] {
+        let count = self.dirs.len();
+        let all = (0..count).flat_map(|a| (a + 1..count).flat_map(move |b| (b + 1..count).map(move |c| [a, b, c])));
+        let fit: Vec<[usize; 3]> = all
+            .filter(|three| (0..4).all(|id| self.table_holders(id).iter().any(|drive| !three.contains(drive))))
+            .collect();
+        fit[from % fit.len()]
+    }
+
     pub(crate) fn remove(&mut self, drive: usize) {
         self.world.faults(&self.dirs[drive], |faults| faults.removed = true);
         let name = self.dirs[drive].file_name().expect("a drive has a name").to_owned();
@@ -100,7 +138,11 @@ impl Run {
 }
 
 pub(crate) fn add_drive(world: &mut World, tables: &tempfile::TempDir, dir: &PathBuf, capacity_bytes: u64) {
-    world.add_drive(dir, DriveConfig { capacity_bytes, ..DriveConfig::default() });
+    add_drive_of(world, tables, dir, DriveConfig { capacity_bytes, ..DriveConfig::default() });
+}
+
+pub(crate) fn add_drive_of(world: &mut World, tables: &tempfile::TempDir, dir: &PathBuf, config: DriveConfig) {
+    world.add_drive(dir, config);
     let name = dir.file_name().expect("a drive has a name");
     std::fs::create_dir(tables.path().join(name)).expect("a directory for the tables of a drive");
 }

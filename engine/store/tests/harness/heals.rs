@@ -1,12 +1,16 @@
 //! Scenarios: what rots is repaired, what is lost is rebuilt, and what is reported is so.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hafiz_store as store;
-use rt::sim::Fault;
+use hafiz_store::Store;
+use rt::sim::{DriveConfig, Fault, SimConfig};
+use types::BucketId;
 
 use super::healing::{
-    Damage, OBJECTS, Run, census, check_all, check_rebuilt, damage, fill, placed, rebuilt, scrubbed, with_spare,
+    DRIVE_BYTES, Damage, OBJECTS, Run, add_drive, add_drive_of, census, check_all, check_rebuilt, damage, fill, key,
+    placed, put, rebuilt, scrubbed, until, with_spare,
 };
 
 pub(crate) fn flipped_bits(seed: u64) {
@@ -99,4 +103,202 @@ pub(crate) fn lost_drive_rebuilt(seed: u64) {
         let found = census().await;
         assert!(!found.is_lossy(), "{found:?}");
     });
+}
+
+/// More drives go than parity makes up for, and come back later.
+pub(crate) fn more_lost_than_parity(seed: u64) {
+    let mut run = Run::new(seed, 6);
+    run.run(fill);
+    let gone = run.three_drives(seed as usize);
+    for drive in gone {
+        run.world.faults(&run.dirs[drive].clone(), |faults| faults.removed = true);
+    }
+    let added: Vec<PathBuf> = (6..9).map(|n| PathBuf::from(format!("/heal-d{n}"))).collect();
+    for dir in &added {
+        add_drive(&mut run.world, &run.tables, dir, DRIVE_BYTES);
+    }
+    run.accept_missing = true;
+    let dirs = added.clone();
+    run.run(async move |store, _| {
+        assert!(census().await.is_lossy());
+        for dir in dirs {
+            store.add_drive(dir).await.expect("an empty directory is taken in");
+        }
+        rebuilt().await;
+        check_lossy(seed).await;
+    });
+    run.dirs.extend(added);
+    run.accept_missing = false;
+    // Nothing is forgotten by a restart, and nothing has to be scrubbed for it.
+    run.run(async move |_, _| check_lossy(seed).await);
+    for drive in gone {
+        run.world.faults(&run.dirs[drive].clone(), |faults| faults.removed = false);
+    }
+    run.run(async move |store, bucket| {
+        until("what was lost comes back", || store::heal_status().is_whole()).await;
+        let found = census().await;
+        assert!(found.is_whole() && found.objects == OBJECTS, "seed {seed}: {found:?}");
+        check_all(&store, bucket, 0..OBJECTS).await;
+        store::audit().await.expect("nothing is counted wrong");
+    });
+}
+
+async fn check_lossy(seed: u64) {
+    let status = store::heal_status();
+    assert!(!status.is_whole() && status.slots_hollow > 0, "seed {seed}: {status:?}");
+    let found = census().await;
+    assert!(found.is_lossy() && found.objects_lost > 0 && !found.lost.is_empty(), "seed {seed}: {found:?}");
+    until("it is counted as lost", || store::heal_status().stripes_lost > 0).await;
+}
+
+/// What happens to a copy of a partition's tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Harm {
+    Table,
+    Version,
+    Pointer,
+    Gone,
+}
+
+pub(crate) fn harm(dir: &Path, how: Harm) {
+    let first = |dir: &Path, prefix: &str| {
+        let entries = std::fs::read_dir(dir).expect("it can be listed").map(|entry| entry.expect("an entry").path());
+        let is_it = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(prefix));
+        let mut paths: Vec<PathBuf> = entries.filter(is_it).collect();
+        paths.sort();
+        paths.first().expect("there is one").clone()
+    };
+    let path = match how {
+        Harm::Table => first(&dir.join("tables"), ""),
+        Harm::Version => first(dir, "v"),
+        Harm::Pointer => dir.join("current"),
+        Harm::Gone => return std::fs::remove_dir_all(dir).expect("it was there"),
+    };
+    let mut content = std::fs::read(&path).expect("it can be read");
+    let middle = content.len() / 3;
+    content[middle] ^= 0x20;
+    // In its place, as rot does.
+    let mut file = std::fs::OpenOptions::new().write(true).open(&path).expect("it is there");
+    std::io::Write::write_all(&mut file, &content).expect("it can be written");
+}
+
+/// Every file of every copy of the tables goes bad, one after the other; a census counts it, and it is mended.
+pub(crate) fn tables_rot(seed: u64) {
+    let mut run = Run::new(seed, 6);
+    run.run(fill);
+    let partition = (seed % 4) as usize;
+    let copies: Vec<PathBuf> =
+        run.table_holders(partition).into_iter().map(|drive| run.table_dir(drive, partition)).collect();
+    assert_eq!(copies.len(), 3);
+    run.run(async move |store, bucket| {
+        until("all is well", || store::heal_status().is_whole()).await;
+        for how in [Harm::Table, Harm::Version, Harm::Pointer, Harm::Gone] {
+            // One of them is the copy in use.
+            for dir in &copies {
+                rt::time::sleep(Duration::from_millis(200)).await;
+                harm(dir, how);
+                let found = census().await;
+                let counts = (found.table_copies_bad, found.table_copies_missing);
+                assert_eq!(counts, if how == Harm::Gone { (0, 1) } else { (1, 0) }, "seed {seed}, {how:?}: {found:?}");
+                assert!(!found.is_whole() && !found.is_lossy(), "seed {seed}, {how:?}: {found:?}");
+                until("the copy is made again", || store::heal_status().is_whole()).await;
+                let found = census().await;
+                assert!(found.is_whole() && found.table_copies_good == 12, "seed {seed}, {how:?}: {found:?}");
+            }
+        }
+        check_all(&store, bucket, 0..OBJECTS).await;
+    });
+    run.run(async move |store, bucket| check_all(&store, bucket, 0..OBJECTS).await);
+}
+
+/// A drive with copies of tables goes: they are missing until they were made on others.
+pub(crate) fn tables_lost(seed: u64) {
+    let mut run = with_spare(seed);
+    let first = run.table_holders(0)[0];
+    run.run(async move |store, bucket| {
+        until("all is well", || store::heal_status().is_whole()).await;
+        let drive = store.drives()[first].id;
+        store.take_out_drive(drive).await.expect("the others are enough");
+        let status = store::heal_status();
+        assert!(status.table_copies_short > 0 && status.table_bytes_short > 0 && !status.is_whole(), "{status:?}");
+        until("all copies", || store::heal_status().table_copies_short == 0).await;
+        let found = census().await;
+        let counts = (found.table_copies_good, found.table_copies_bad, found.table_copies_missing);
+        assert_eq!(counts, (12, 0, 0), "seed {seed}: {found:?}");
+        check_all(&store, bucket, 0..OBJECTS).await;
+    });
+}
+
+/// Large objects beside those that every run has.
+const LARGE: u64 = 120;
+const READ_BYTES: u64 = 64 << 10;
+const CLIENTS: u64 = 6;
+const READS_EACH: u64 = 300;
+
+/// The beginnings of large objects are read by some clients at the same time, as long as `busy`; how long each read took, sorted.
+async fn latencies(store: &Store, bucket: BucketId, busy: fn() -> bool) -> Vec<Duration> {
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|client| {
+            let store = store.clone();
+            rt::spawn(async move {
+                let mut took = Vec::new();
+                for round in (0..READS_EACH).take_while(|_| busy()) {
+                    let n = OBJECTS + 5 * ((client * 19 + round * 7) % LARGE) + 4;
+                    let began = rt::time::Instant::now();
+                    let record = store.head(bucket, &key(n)).await.expect("it is there");
+                    let mut get = store.read(&record, 0..READ_BYTES);
+                    while let Some(window) = get.next().await {
+                        window.expect("it can be read");
+                    }
+                    took.push(began.elapsed());
+                    rt::time::sleep(Duration::from_millis(1)).await;
+                }
+                took
+            })
+        })
+        .collect();
+    let mut took = Vec::new();
+    for client in clients {
+        took.extend(client.await);
+    }
+    took.sort_unstable();
+    took
+}
+
+/// Requests while a drive is rebuilt take at most twice as long as without. A piece of the rebuild and a latency are to each other
+/// as they are on an NVMe drive, and both take five times as long, so that rebuilding little takes long enough.
+pub(crate) fn requests_while_rebuilt(seed: u64) {
+    let drive = || DriveConfig { capacity_bytes: 4 << 30, bytes_per_second: 400 << 20, ..DriveConfig::default() };
+    let io_latency = Duration::from_micros(100)..Duration::from_micros(1000);
+    let mut run = Run::with_drives(seed, 6, drive(), SimConfig { io_latency, ..SimConfig::default() });
+    (run.hurried, run.body_cache_bytes) = (false, 0);
+    run.run(async |store, bucket| {
+        fill(store.clone(), bucket).await;
+        for n in 0..LARGE {
+            put(&store, bucket, OBJECTS + n * 5 + 4).await;
+        }
+    });
+    let dir = PathBuf::from("/heal-d6");
+    add_drive_of(&mut run.world, &run.tables, &dir, drive());
+    let idle = run.run(async |store, bucket| latencies(&store, bucket, || true).await);
+    run.remove(1);
+    let (during, took) = run.run(async move |store, bucket| {
+        store.add_drive(dir).await.expect("an empty directory is taken in");
+        let began = rt::time::Instant::now();
+        let during = latencies(&store, bucket, || store::heal_status().slots_missing > 0).await;
+        rebuilt().await;
+        (during, began.elapsed())
+    });
+    let of = |sorted: &[Duration], percent: usize| sorted[(sorted.len() * percent / 100).min(sorted.len() - 1)];
+    println!(
+        "reads: p50 {:?} and {:?} while rebuilt, p99 {:?} and {:?}; {} and {} of them; rebuilt in {took:?}",
+        of(&idle, 50),
+        of(&during, 50),
+        of(&idle, 99),
+        of(&during, 99),
+        idle.len(),
+        during.len()
+    );
+    assert!(during.len() > 200, "the rebuild was over too soon: {}", during.len());
+    assert!(of(&during, 99) <= 2 * of(&idle, 99), "p99 {:?} became {:?}", of(&idle, 99), of(&during, 99));
 }
