@@ -29,6 +29,8 @@ struct Queues {
     wakes: Vec<Arc<TaskWake>>,
     /// Senders that found the mailbox full.
     waiting: VecDeque<Waker>,
+    /// The shard has ended: nothing is kept any more. A wake-up keeps this mailbox, and would keep itself in it.
+    closed: bool,
 }
 
 pub(crate) struct Inbox {
@@ -74,7 +76,13 @@ impl Inbox {
     }
 
     pub(crate) fn push_wake(&self, wake: Arc<TaskWake>) {
-        self.lock().wakes.push(wake);
+        {
+            let mut queues = self.lock();
+            if queues.closed {
+                return;
+            }
+            queues.wakes.push(wake);
+        }
         self.notify();
     }
 
@@ -193,7 +201,7 @@ impl Inbox {
 
     /// Drops what is left when the shard ends.
     pub(crate) fn close(&self) {
-        let left = std::mem::take(&mut *self.lock());
+        let left = std::mem::replace(&mut *self.lock(), Queues { closed: true, ..Queues::default() });
         drop(left);
     }
 }
