@@ -64,9 +64,9 @@ mod tests {
         let cursor = Cursor { partition: 6, next: VolumeId(0x0102), rounds: 3, round_began: 4, round_ended: 5 };
         let bytes = cursor.encode();
         assert_eq!(bytes.len(), PAGE_BYTES);
-        let golden = "484146495a5343520100000038000000e974ec9800000000".to_owned()
-            + "0201000000000000030000000000000004000000000000000500000000000000";
-        assert_eq!(codec::hex::encode(&bytes[..56]), golden);
+        let golden = "484146495a5343520100000040000000382e10b600000000".to_owned()
+            + "02010000000000000300000000000000040000000000000005000000000000000600000000000000";
+        assert_eq!(codec::hex::encode(&bytes[..64]), golden);
         assert_eq!(Cursor::decode(&bytes), Ok(cursor));
         assert_eq!(Cursor::decode(&bytes[..40]), Err(Invalid::Short));
     }

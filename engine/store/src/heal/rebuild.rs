@@ -213,7 +213,7 @@ fn spare_slots(volume: &Volume, made: &[NewSlot]) -> u32 {
         }
         awake = others[..lacking].iter().fold(awake, |mask, slot| mask | 1 << slot);
     }
-    !awake
+    !awake & ((1 << volume.geometry.width()) - 1)
 }
 
 /// Fills the new slots, and repairs in passing what it sees to be bad in the others. Gives the stripes that could not be

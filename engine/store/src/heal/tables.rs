@@ -185,7 +185,7 @@ async fn check_tables(dir: &Path, contents: &Contents, pace: &mut Pace, bytes_re
                 Err(error) => return Some(Found::Bad(error.into())),
             }
         }
-        if !reading.is_right(&table) {
+        if !reading.matches(&table) {
             return Some(Found::Bad(TreeError::Damaged(format!("table {} is not what its checksum says", table.id))));
         }
     }

@@ -79,7 +79,7 @@ impl Reading {
     }
 
     /// Whether all that was read is the table.
-    pub(crate) fn is_right(self, table: &TableFile) -> bool {
+    pub(crate) fn matches(self, table: &TableFile) -> bool {
         self.checksum.finish() == table.checksum || planted::is(Bug::TableScrubSkipsChecksum)
     }
 }

@@ -111,7 +111,7 @@ pub(crate) fn more_lost_than_parity(seed: u64) {
     run.run(fill);
     let gone = run.three_drives(seed as usize);
     for drive in gone {
-        run.world.faults(&run.dirs[drive].clone(), |faults| faults.removed = true);
+        run.world.faults(run.dirs[drive].clone(), |faults| faults.removed = true);
     }
     let added: Vec<PathBuf> = (6..9).map(|n| PathBuf::from(format!("/heal-d{n}"))).collect();
     for dir in &added {
@@ -132,7 +132,7 @@ pub(crate) fn more_lost_than_parity(seed: u64) {
     // Nothing is forgotten by a restart, and nothing has to be scrubbed for it.
     run.run(async move |_, _| check_lossy(seed).await);
     for drive in gone {
-        run.world.faults(&run.dirs[drive].clone(), |faults| faults.removed = false);
+        run.world.faults(run.dirs[drive].clone(), |faults| faults.removed = false);
     }
     run.run(async move |store, bucket| {
         until("what was lost comes back", || store::heal_status().is_whole()).await;
@@ -213,7 +213,8 @@ pub(crate) fn tables_rot(seed: u64) {
 
 /// A drive with copies of tables goes: they are missing until they were made on others.
 pub(crate) fn tables_lost(seed: u64) {
-    let mut run = with_spare(seed);
+    let mut run = Run::new(seed, 6);
+    run.run(fill);
     let first = run.table_holders(0)[0];
     run.run(async move |store, bucket| {
         until("all is well", || store::heal_status().is_whole()).await;
@@ -284,6 +285,7 @@ pub(crate) fn requests_while_rebuilt(seed: u64) {
     run.remove(1);
     let (during, took) = run.run(async move |store, bucket| {
         store.add_drive(dir).await.expect("an empty directory is taken in");
+        until("the rebuild is under way", || store::heal_status().bytes_done > 0).await;
         let began = rt::time::Instant::now();
         let during = latencies(&store, bucket, || store::heal_status().slots_missing > 0).await;
         rebuilt().await;
