@@ -10,7 +10,7 @@ use crate::drive::State;
 use crate::error::{Error, Result};
 use crate::heal::{self, Draining, HealStatus};
 use crate::ids::DriveId;
-use crate::node::Node;
+use crate::node::{Mark, Node};
 use crate::store::Store;
 use crate::topology::AdmitError;
 use crate::volume::Volume;
@@ -40,9 +40,15 @@ pub struct DriveStatus {
     pub state: DriveState,
     /// What it holds is being moved to others.
     pub is_draining: bool,
+    /// It lacked what it had acknowledged; all it holds is verified now.
+    pub is_behind: bool,
     /// Of the file system, as asked last; 0 for one that is not used.
     pub total_bytes: u64,
     pub free_bytes: u64,
+    /// Bytes of the slots that lie on it.
+    pub used_bytes: u64,
+    /// Of slots that should lie on it; `None` while nothing is evened out, and of drives that take no new slots.
+    pub target_bytes: Option<u64>,
     pub read_errors: u64,
     pub write_errors: u64,
     /// Slots of volumes that lie on it and can be read.
@@ -58,11 +64,16 @@ impl Store {
         let node = self.shard().node();
         let volumes = node.volumes();
         let drives = node.drives();
+        let targets = heal::balance::targets(node);
         let statuses = drives.iter().map(|drive| {
-            let (mut slots, mut slots_lost) = (0, 0);
+            let (mut slots, mut slots_lost, mut used_bytes) = (0, 0, 0);
             for volume in &volumes {
                 for slot in (0..volume.geometry.width()).filter(|&slot| volume.drive(slot).id == drive.id) {
-                    if volume.is_readable(slot) { slots += 1 } else { slots_lost += 1 }
+                    if volume.is_readable(slot) {
+                        (slots, used_bytes) = (slots + 1, used_bytes + volume.slot_bytes);
+                    } else {
+                        slots_lost += 1;
+                    }
                 }
             }
             let (space, (read_errors, write_errors)) = (drive.space(), drive.errors());
@@ -76,8 +87,11 @@ impl Store {
                     State::Missing => DriveState::Missing,
                 },
                 is_draining: drive.is_draining(),
+                is_behind: drive.is_behind(),
                 total_bytes: space.total,
                 free_bytes: space.free,
+                used_bytes,
+                target_bytes: targets.iter().find(|(id, _)| *id == drive.id).map(|(_, bytes)| *bytes),
                 read_errors,
                 write_errors,
                 slots,
@@ -100,25 +114,43 @@ impl Store {
     }
 
     /// Has what the drive holds moved to others, and takes it out when nothing is left on it. The answer says what is. Goes on
-    /// until it is done, `undrain_drive`, or the end of the process: it is not kept over a restart.
+    /// until it is done or `undrain_drive`, over restarts.
     ///
-    /// Errors: `NotFound` when there is no such drive among those that are in.
+    /// Errors: `NotFound` when there is no such drive among those that are in; `Unavailable` when it cannot be made durable.
     pub async fn drain_drive(&self, id: DriveId) -> Result<Draining> {
         let node = self.shard().node().clone();
         rt::call(ShardId(0), move || async move {
             let was_draining = node.drive(id).is_some_and(|drive| drive.is_draining());
-            let draining = heal::drain(id)?;
+            node.mark(Mark::Drain(id)).await?;
             if !was_draining {
                 drop(rt::spawn(retire_when_empty(Arc::downgrade(&node), id)));
             }
-            Ok(draining)
+            heal::left_on(id)
         })
         .await
     }
 
     /// Uses a drive again that was being drained. What has moved stays where it is now.
+    ///
+    /// Errors: as of `drain_drive`.
     pub async fn undrain_drive(&self, id: DriveId) -> Result<()> {
-        rt::call(ShardId(0), move || async move { heal::undrain(id) }).await
+        self.shard().node().mark(Mark::Undrain(id)).await
+    }
+
+    /// Has slots moved from fuller drives to emptier ones until they are about equally full for their sizes, at most so many
+    /// MiB of slots in a second (0 = as fast as requests let it). Goes on until that is so or `end_rebalance`, over restarts.
+    /// Asked for again it takes the new pace.
+    ///
+    /// Errors: `Unavailable` when there is nothing to do, or nothing can be moved, or it cannot be made durable.
+    pub async fn rebalance(&self, pace_mib: u32) -> Result<()> {
+        let node = self.shard().node().clone();
+        rt::call(ShardId(0), move || async move { heal::balance::begin(&node, pace_mib).await }).await
+    }
+
+    /// No more slots move for it; those that have moved stay where they are now.
+    pub async fn end_rebalance(&self) -> Result<()> {
+        let node = self.shard().node().clone();
+        rt::call(ShardId(0), move || async move { heal::balance::end(&node).await }).await
     }
 
     /// How healing stands. Cost: a look at every slot of every volume, in memory.
@@ -130,6 +162,14 @@ impl Store {
     pub fn is_drive_in(&self, id: DriveId) -> Result<bool> {
         let topology = self.shard().node().topology();
         topology.member(id).map(|member| member.is_in()).ok_or(Error::NotFound)
+    }
+}
+
+/// Goes on with what an earlier start was asked for. On shard 0, when recovery is over.
+pub(crate) fn go_on(node: &Arc<Node>) {
+    for drive in node.drives().iter().filter(|drive| drive.is_draining()) {
+        telemetry::info!("a drive is still being drained"; drive = drive.dir.display());
+        drop(rt::spawn(retire_when_empty(Arc::downgrade(node), drive.id)));
     }
 }
 

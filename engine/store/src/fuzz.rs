@@ -194,7 +194,8 @@ pub fn backup_manifest(bytes: &[u8]) {
         ancestors: Vec::new(),
         start: StartNumber::new(1).expect("small"),
         parity: 0,
-        drives: vec![Member { drive: DriveId(1), out_since: 0 }],
+        rebalance: None,
+        drives: vec![Member::new(DriveId(1))],
         in_sync: vec![1; 2],
     };
     let content = [&[0; 8][..], &topology.encode(), bytes].concat();

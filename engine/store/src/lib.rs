@@ -46,7 +46,7 @@ pub use drives::{DriveState, DriveStatus};
 pub use error::{Error, Result};
 pub use format::record::{PartEntry, Record};
 pub use get::{Get, ReadError};
-pub use heal::{Census, Draining, HealStatus, LostObject, drain, heal_status, undrain, verify};
+pub use heal::{BalanceStatus, Census, Draining, HealStatus, LostObject, heal_status, left_on, verify};
 #[cfg(feature = "sim")]
 pub use heal::{PlacedFragment, placed_fragments};
 pub use ids::{DeploymentId, DriveId, Geometry, Lsn, PAGE_BYTES, PartitionId, SlotOffset, StartNumber, VolumeId};

@@ -12,12 +12,14 @@ use std::time::Duration;
 mod admit;
 mod epoch;
 mod flag;
+mod marks;
 mod open;
 mod places;
 mod watch;
 
 pub(crate) use epoch::mend_topology;
 use flag::Flag;
+pub(crate) use marks::Mark;
 use rt::file::FileLock;
 
 pub use crate::topology::{AdmitError, OpenError};

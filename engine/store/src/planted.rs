@@ -73,6 +73,12 @@ pub enum Bug {
     RebuildStopsEarly,
     /// Rebuild does not make parity fragments again.
     RebuildSkipsParity,
+    /// A slot that has moved is used, and the old one removed, before the new one is durable.
+    MoveNotSynced,
+    /// A slot may move to a drive that holds another one of its volume.
+    MoveSharesDrive,
+    /// Recovery does not look whether drives lack what they had acknowledged.
+    BehindNotNoticed,
     /// Repair computes from fragments that are bad.
     RepairFromBad,
     /// Repair does not write what it computed.
@@ -128,6 +134,9 @@ impl Bug {
         Bug::VolumePageNotSynced,
         Bug::RebuildStopsEarly,
         Bug::RebuildSkipsParity,
+        Bug::MoveNotSynced,
+        Bug::MoveSharesDrive,
+        Bug::BehindNotNoticed,
         Bug::RepairFromBad,
         Bug::RepairNotWritten,
         Bug::CensusCountsMissing,

@@ -20,6 +20,7 @@ use types::{BucketId, ObjectKey};
 use crate::bucket::BucketTable;
 use crate::data::Writer;
 use crate::drive::{Drive, Op};
+use crate::drives;
 use crate::error::{Error, Result};
 use crate::format::batch::{Ckpt, Entry, Position};
 use crate::format::record::{Body, Record};
@@ -154,7 +155,7 @@ pub async fn open(config: Config) -> std::result::Result<Summary, StartError> {
     let summary = Summary {
         deployment: node.deployment,
         start: node.start.value(),
-        geometry: node.write_geometry().map(|(geometry, _)| geometry).ok_or(Error::Unavailable("too few drives"))?,
+        geometry: node.places().map(|places| places.geometry).ok_or(Error::Unavailable("too few drives"))?,
         drives: node.drives().len(),
         drives_missing: node.drives().iter().filter(|drive| !drive.is_usable()).count(),
         entries_replayed: recovered.entries,
@@ -178,6 +179,7 @@ pub async fn open(config: Config) -> std::result::Result<Summary, StartError> {
         rt::call(ShardId(shard), || async { local().resume() }).await;
     }
     heal::start(&node);
+    drives::go_on(&node);
     Ok(summary)
 }
 

@@ -126,8 +126,9 @@ fn a_drive_that_is_drained_has_nothing_left_and_can_go() {
     let mut run = with_spare(1);
     let drained = run.run(async |store, bucket| {
         let drive = store.drives().first().expect("there are drives").id;
+        store.drain_drive(drive).await.expect("it is there");
         until("drain", || {
-            let left = store::drain(drive).expect("it is there");
+            let left = store::left_on(drive).expect("it is there");
             left.slots_left == left.slots_open
         })
         .await;

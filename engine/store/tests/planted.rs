@@ -14,7 +14,7 @@ use std::time::Instant;
 use hafiz_store as store;
 use hafiz_store::Bug;
 
-use harness::{crashes, heals};
+use harness::{balances, crashes, heals};
 
 /// Bugs that are looked for at the same time.
 const THREADS: usize = 2;
@@ -40,6 +40,11 @@ const TABLES_LOST: Scenario = ("copies of tables are lost", heals::tables_lost);
 const REQUESTS: Scenario = ("requests while a drive is rebuilt", heals::requests_while_rebuilt);
 const LOST_DRIVE: Scenario = ("a lost drive is rebuilt", heals::lost_drive_rebuilt);
 
+const EVENED_OUT: Scenario = ("a rebalance crashes, then P drives missing", |seed| {
+    balances::moved_with_crashes(seed);
+});
+const ROLLED_BACK: Scenario = ("a drive is restored from an earlier time", balances::rolled_back);
+
 /// Where a bug is looked for: the quickest first.
 fn scenarios(bug: Bug) -> &'static [Scenario] {
     match bug {
@@ -62,6 +67,8 @@ fn scenarios(bug: Bug) -> &'static [Scenario] {
         Bug::TableCopiesNotCounted => &[TABLES_LOST],
         Bug::TableScrubSkipsChecksum => &[TABLES_ROT],
         Bug::RebuildNeverRests => &[REQUESTS],
+        Bug::MoveNotSynced | Bug::MoveSharesDrive => &[EVENED_OUT],
+        Bug::BehindNotNoticed => &[ROLLED_BACK],
         Bug::RepairFromBad | Bug::RepairNotWritten => &[FLIPPED_BITS],
         Bug::CensusCountsMissing => &[COUNTED],
     }

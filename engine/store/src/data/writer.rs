@@ -117,12 +117,7 @@ impl Writer {
 
     /// Whether a new volume would not lie on better drives than this one.
     fn suits(&self, volume: &Volume) -> bool {
-        let same_drives = || {
-            let (_, drives) = self.node.write_geometry()?;
-            let ours = &volume.page().drives;
-            Some(drives.len() == ours.len() && drives.iter().all(|drive| ours.contains(&drive.id)))
-        };
-        volume.is_whole() || same_drives().unwrap_or(false)
+        volume.is_whole() || self.node.places().is_some_and(|places| places.suit(&volume.page().drives))
     }
 
     /// Takes no more bodies into the open volume if a new one would lie on better drives: so it can be rebuilt although

@@ -11,6 +11,7 @@ pub(crate) use failure::{Blame, Op, blame, is_full, is_gone};
 pub(crate) use form::{equip, form};
 pub(crate) use look::{Looked, look};
 
+use crate::format::topology::Topology;
 use crate::ids::{DriveId, PartitionId, VolumeId};
 
 pub(crate) const IDENTITY_NAME: &str = "hafiz.drive";
@@ -52,8 +53,10 @@ pub(crate) struct Drive {
     write_errors: AtomicU64,
     /// Whether it is being taken out already.
     reported: AtomicBool,
-    /// What it holds is being moved to others, and nothing new is placed on it.
+    /// What it holds is being moved to others, and nothing new is placed on it: as the epoch that counts says.
     draining: AtomicBool,
+    /// It lacked what it had acknowledged, and was not verified since: as the epoch that counts says.
+    behind: AtomicBool,
     total_bytes: AtomicU64,
     free_bytes: AtomicU64,
 }
@@ -78,6 +81,7 @@ impl Drive {
             write_errors: AtomicU64::new(0),
             reported: AtomicBool::new(false),
             draining: AtomicBool::new(false),
+            behind: AtomicBool::new(false),
             total_bytes: AtomicU64::new(0),
             free_bytes: AtomicU64::new(0),
         }
@@ -128,13 +132,21 @@ impl Drive {
         self.reported.store(false, Relaxed);
     }
 
-    /// Whether it is being emptied. Not kept over a restart.
+    /// Whether it is being emptied.
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.load(Relaxed)
     }
 
-    pub(crate) fn set_draining(&self, draining: bool) {
-        self.draining.store(draining, Relaxed);
+    /// Whether all it holds is to be verified.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.behind.load(Relaxed)
+    }
+
+    /// As the epoch has it. The node calls it for each one that counts.
+    pub(crate) fn take_marks(&self, topology: &Topology) {
+        let marked = topology.member(self.id);
+        self.draining.store(marked.is_some_and(|marked| marked.is_draining), Relaxed);
+        self.behind.store(marked.is_some_and(|marked| marked.is_behind), Relaxed);
     }
 
     /// Counts one operation until the value is dropped.

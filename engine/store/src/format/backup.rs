@@ -160,7 +160,8 @@ mod tests {
             ancestors: vec![0xe1],
             start: StartNumber::new(1).unwrap(),
             parity: 0,
-            drives: vec![Member { drive: DriveId(0xa), out_since: 0 }],
+            rebalance: None,
+            drives: vec![Member::new(DriveId(0xa))],
             in_sync: vec![1, 0],
         };
         let position = Position { volume: VolumeId(0x0102), offset: SlotOffset(3), sequence: 4 };

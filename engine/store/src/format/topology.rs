@@ -1,9 +1,10 @@
 //! `topology`: the epoch a drive knows: which drives are in, the start number, where partitions are in sync.
 //!
 //! Two copies of 16 KiB; the older one is overwritten. Content: epoch number, epoch id (u64 each), deployment id (u128),
-//! start number (u32), partitions (u16), ancestors (u16), drives (u8), parity (u8), reserved (6 bytes, zero); per drive:
-//! id (u128), the epoch that took it out (u64, 0 = in), reserved (u64); per partition: in-sync drives as a bit mask over
-//! the drive list (u64); the ids of the epochs before this one, the parent's first (u64 each).
+//! start number (u32), partitions (u16), ancestors (u16), drives (u8), parity (u8), rebalance (u8: 1 = asked for),
+//! reserved (u8, zero), its pace (u32, MiB/s, 0 = as fast as it goes); per drive: id (u128), the epoch that took it out
+//! (u64, 0 = in), flags (u8: 1 draining, 2 behind), reserved (7 bytes, zero); per partition: in-sync drives as a bit mask
+//! over the drive list (u64); the ids of the epochs before this one, the parent's first (u64 each).
 
 use super::{Invalid, Reader};
 use crate::ids::{DeploymentId, DriveId, Geometry, PartitionId, StartNumber};
@@ -23,6 +24,9 @@ const MAGIC: &[u8; 8] = b"HAFIZTOP";
 const VERSION: u16 = 1;
 const FIXED_LEN: usize = 48;
 const DRIVE_LEN: usize = 32;
+/// Bits of a drive's flags.
+const DRAINING: u8 = 1;
+const BEHIND: u8 = 2;
 
 const _: () = assert!(
     super::ENVELOPE_LEN + FIXED_LEN + DRIVES_MAX * DRIVE_LEN + PARTITIONS_MAX * 8 + ANCESTORS_MAX * 8 <= COPY_BYTES
@@ -34,12 +38,37 @@ pub(crate) struct Member {
     pub(crate) drive: DriveId,
     /// Number of the epoch that took the drive out; 0 while it is in.
     pub(crate) out_since: u64,
+    /// What it holds is moved to others, and nothing new is placed on it. Only of a drive that is in.
+    pub(crate) is_draining: bool,
+    /// It lacked what it had acknowledged: all it holds is to be verified. Only of a drive that is in.
+    pub(crate) is_behind: bool,
 }
 
 impl Member {
+    /// A drive that is in.
+    pub(crate) fn new(drive: DriveId) -> Member {
+        Member { drive, out_since: 0, is_draining: false, is_behind: false }
+    }
+
+    /// The drive as it is once the epoch of that number took it out.
+    pub(crate) fn out(self, epoch: u64) -> Member {
+        Member { out_since: epoch, ..Member::new(self.drive) }
+    }
+
+    fn flags(&self) -> u8 {
+        DRAINING * u8::from(self.is_draining) + BEHIND * u8::from(self.is_behind)
+    }
+
     pub(crate) fn is_in(&self) -> bool {
         self.out_since == 0
     }
+}
+
+/// That slots are moved until the drives are about equally full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Rebalance {
+    /// MiB of slots that are moved in a second at most; 0 = as fast as requests let it.
+    pub(crate) pace_mib: u32,
 }
 
 /// One epoch.
@@ -54,6 +83,8 @@ pub(crate) struct Topology {
     pub(crate) ancestors: Vec<u64>,
     pub(crate) start: StartNumber,
     pub(crate) parity: u8,
+    /// `None`: slots stay on the drives that they are on.
+    pub(crate) rebalance: Option<Rebalance>,
     /// In an order that never changes; at most `DRIVES_MAX`.
     pub(crate) drives: Vec<Member>,
     /// Per partition: the drives whose copy of its tables counts, bit n = `drives[n]`.
@@ -85,6 +116,20 @@ impl Topology {
 
     pub(crate) fn is_in(&self, drive: DriveId) -> bool {
         self.member(drive).is_some_and(Member::is_in)
+    }
+
+    /// Takes over the marks of an earlier epoch: those of one that never counted are not kept.
+    pub(crate) fn take_marks(&mut self, counts: &Topology) {
+        self.rebalance = counts.rebalance;
+        for member in self.drives.iter_mut().filter(|member| member.is_in()) {
+            let marked = counts.member(member.drive);
+            member.is_draining = marked.is_some_and(|marked| marked.is_draining);
+            member.is_behind = marked.is_some_and(|marked| marked.is_behind);
+        }
+    }
+
+    pub(crate) fn member_mut(&mut self, drive: DriveId) -> Option<&mut Member> {
+        self.drives.iter_mut().find(|member| member.drive == drive)
     }
 
     pub(crate) fn partition_count(&self) -> u16 {
@@ -119,11 +164,12 @@ impl Topology {
         content.extend((self.in_sync.len() as u16).to_le_bytes());
         content.extend((self.ancestors.len() as u16).to_le_bytes());
         content.extend([self.drives.len() as u8, self.parity]);
-        content.extend([0; 6]);
+        content.extend([u8::from(self.rebalance.is_some()), 0]);
+        content.extend(self.rebalance.map_or(0, |rebalance| rebalance.pace_mib).to_le_bytes());
         for member in &self.drives {
             content.extend(member.drive.0.to_le_bytes());
             content.extend(member.out_since.to_le_bytes());
-            content.extend([0; 8]);
+            content.extend([member.flags(), 0, 0, 0, 0, 0, 0, 0]);
         }
         for word in self.in_sync.iter().chain(&self.ancestors) {
             content.extend(word.to_le_bytes());
@@ -139,7 +185,11 @@ impl Topology {
         let start = StartNumber::new(fields.u32()?).ok_or(Invalid::Field("start"))?;
         let (partition_count, ancestor_count) = (usize::from(fields.u16()?), usize::from(fields.u16()?));
         let (drive_count, parity) = (usize::from(fields.u8()?), fields.u8()?);
-        fields.bytes(6)?;
+        let rebalance = match (fields.u8()?, fields.u8()?, fields.u32()?) {
+            (0, _, _) => None,
+            (1, _, pace_mib) => Some(Rebalance { pace_mib }),
+            _ => return Err(Invalid::Field("rebalance")),
+        };
         if number == 0 {
             return Err(Invalid::Field("number"));
         }
@@ -157,8 +207,13 @@ impl Topology {
         }
         let mut drives: Vec<Member> = Vec::with_capacity(drive_count);
         for _ in 0..drive_count {
-            let member = Member { drive: DriveId(fields.u128()?), out_since: fields.u64()? };
-            fields.bytes(8)?;
+            let (drive, out_since, flags) = (DriveId(fields.u128()?), fields.u64()?, fields.u8()?);
+            fields.bytes(7)?;
+            let (is_draining, is_behind) = (flags & DRAINING != 0, flags & BEHIND != 0);
+            let member = Member { drive, out_since, is_draining, is_behind };
+            if flags & !(DRAINING | BEHIND) != 0 || (flags != 0 && !member.is_in()) {
+                return Err(Invalid::Field("drive flags"));
+            }
             if member.out_since > number || drives.iter().any(|other| other.drive == member.drive) {
                 return Err(Invalid::Field("drive"));
             }
@@ -173,7 +228,7 @@ impl Topology {
         if !drives.iter().any(Member::is_in) {
             return Err(Invalid::Field("in-set"));
         }
-        Ok(Topology { deployment, number, id, ancestors, start, parity, drives, in_sync })
+        Ok(Topology { deployment, number, id, ancestors, start, parity, rebalance, drives, in_sync })
     }
 
     /// The newer copy of the whole file and which copy it is (0 or 1): the other one is to be overwritten next.
@@ -194,10 +249,11 @@ mod tests {
             ancestors: vec![0xe3, 0xe2, 0xe1],
             start: StartNumber::new(3).unwrap(),
             parity: 1,
+            rebalance: Some(Rebalance { pace_mib: 0x70 }),
             drives: vec![
-                Member { drive: DriveId(0xa), out_since: 0 },
-                Member { drive: DriveId(0xb), out_since: 4 },
-                Member { drive: DriveId(0xc), out_since: 0 },
+                Member { is_draining: true, ..Member::new(DriveId(0xa)) },
+                Member::new(DriveId(0xb)).out(4),
+                Member { is_behind: true, ..Member::new(DriveId(0xc)) },
             ],
             in_sync: vec![0b101, 0b001],
         }
@@ -209,15 +265,15 @@ mod tests {
         assert_eq!(bytes.len(), COPY_BYTES);
         assert_eq!(
             codec::hex::encode(&bytes[..24 + 48 + 3 * 32 + 2 * 8 + 3 * 8]),
-            "484146495a544f5001000000d00000000924ec5800000000".to_owned()
+            "484146495a544f5001000000d0000000f9433fc200000000".to_owned()
                 + "0400000000000000e400000000000000d0000000000000000000000000000000"
-                + "03000000020003000301000000000000"
+                + "03000000020003000301010070000000"
                 + "0a000000000000000000000000000000"
-                + "00000000000000000000000000000000"
+                + "00000000000000000100000000000000"
                 + "0b000000000000000000000000000000"
                 + "04000000000000000000000000000000"
                 + "0c000000000000000000000000000000"
-                + "00000000000000000000000000000000"
+                + "00000000000000000200000000000000"
                 + "05000000000000000100000000000000"
                 + "e300000000000000e200000000000000e100000000000000"
         );
@@ -229,7 +285,7 @@ mod tests {
         let topology = Topology {
             number: 1000,
             ancestors: (0..ANCESTORS_MAX as u64).collect(),
-            drives: (0..DRIVES_MAX as u128).map(|n| Member { drive: DriveId(n), out_since: 0 }).collect(),
+            drives: (0..DRIVES_MAX as u128).map(|n| Member::new(DriveId(n))).collect(),
             in_sync: vec![u64::MAX; PARTITIONS_MAX],
             ..sample()
         };
@@ -264,8 +320,9 @@ mod tests {
         check(|t| t.parity = 9, "parity");
         check(|t| t.in_sync.clear(), "partitions");
         check(|t| t.drives[2].drive = DriveId(0xa), "drive");
-        check(|t| t.drives[0].out_since = 5, "drive");
-        check(|t| t.drives.iter_mut().for_each(|m| m.out_since = 1), "in-set");
+        check(|t| t.drives[2].out_since = 1, "drive flags");
+        check(|t| t.drives[1].out_since = 5, "drive");
+        check(|t| t.drives.iter_mut().for_each(|m| *m = m.out(1)), "in-set");
     }
 
     #[test]

@@ -3,13 +3,16 @@
 //! A volume that takes no more stripes never changes but for dead ranges that are punched. So a fragment has one right
 //! content for ever, and writing it again, in its place or on another drive, can do no harm. *Scrub* walks all volumes at a
 //! set pace and verifies every fragment; *repair* computes what is bad from the rest and writes it again; *rebuild* makes the
-//! slots of a lost drive again, volume by volume, on drives that are there; *drain* moves slots off a drive that is. What
-//! cannot be computed is never touched: it is counted as lost if anything needs it, and is garbage if not.
+//! slots of a lost drive again, volume by volume, on drives that are there; *drain* moves slots off a drive that is, and
+//! *rebalance* from full drives to emptier ones. What cannot be computed is never touched: it is counted as lost if anything
+//! needs it, and is garbage if not.
 //!
 //! One task on shard 0 says what is done; each volume is worked on by one shard at a time. Reading goes by headers, not by
 //! the index: what is not committed yet is kept as well. The index is asked only about what cannot be read, and by the
 //! census, which goes by the index alone.
 
+pub(crate) mod balance;
+mod catch_up;
 mod census;
 mod check;
 mod cursor;
@@ -40,11 +43,12 @@ use crate::node::Node;
 
 use mend::Mended;
 
+pub use balance::BalanceStatus;
 pub use census::{Census, LostObject, verify};
 #[cfg(feature = "sim")]
 pub use placed::{PlacedFragment, placed_fragments};
 pub(crate) use scrub::start;
-pub use status::{Draining, HealStatus, drain, heal_status, undrain};
+pub use status::{Draining, HealStatus, heal_status, left_on};
 
 /// Stripes with bad fragments that wait for their repair; what finds more leaves them to the scrub.
 const QUEUE_MAX: usize = 1024;
@@ -65,6 +69,10 @@ static STRIPES_LOST: Counter =
     Counter::new("hafiz_heal_stripes_lost_total", "Stripes that something needs and that cannot be read.");
 static SLOTS_REBUILT: Counter =
     Counter::new("hafiz_heal_slots_rebuilt_total", "Slots of volumes that were made again or moved to another drive.");
+static SLOTS_BALANCED: Counter = Counter::new(
+    "hafiz_heal_slots_balanced_total",
+    "Slots of volumes that were moved to even out how full drives are.",
+);
 static BYTES_REBUILT: Counter =
     Counter::new("hafiz_heal_rebuilt_bytes_total", "Bytes of fragments that were written into slots made again.");
 static SCRUBBED_BYTES: Counter =
@@ -109,6 +117,7 @@ pub(crate) struct Heal {
     in_flight: AtomicU32,
     /// The indexes of all partitions.
     tables: Mutex<BTreeMap<PartitionId, Arc<Index>>>,
+    balance: Mutex<balance::Progress>,
 }
 
 /// How far scrub and rebuild have come.
@@ -228,6 +237,14 @@ impl Heal {
 
     fn progress(&self) -> Progress {
         *lock(&self.progress)
+    }
+
+    fn balance(&self) -> balance::Progress {
+        *lock(&self.balance)
+    }
+
+    fn update_balance(&self, change: impl FnOnce(&mut balance::Progress)) {
+        change(&mut lock(&self.balance));
     }
 
     fn update(&self, change: impl FnOnce(&mut Progress)) {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use rt::time::{Duration, Instant};
 
+use super::balance;
 use crate::node::Node;
 use crate::planted::{self, Bug};
 
@@ -28,14 +29,27 @@ pub(super) struct Pace {
     due: Instant,
     /// When this piece was begun.
     began: Instant,
+    /// Of a move for the rebalance: the drives that were used when it began.
+    balance: Option<usize>,
 }
 
 impl Pace {
     pub(super) fn new(node: Arc<Node>, bytes_per_second: u64) -> Pace {
-        Pace { node, bytes_per_second, due: Instant::now(), began: Instant::now() }
+        Pace { node, bytes_per_second, due: Instant::now(), began: Instant::now(), balance: None }
     }
 
-    /// To be called after `bytes` were read or written; returns when more may be. False: the store is being closed.
+    /// The pace at which a slot moves for the rebalance: it alone is read.
+    pub(super) fn of_moves(node: Arc<Node>, bytes_per_second: u64) -> Pace {
+        let drives = balance::usable(&node);
+        Pace { balance: Some(drives), ..Pace::new(node, bytes_per_second) }
+    }
+
+    fn goes_on(&self) -> bool {
+        !self.node.heal.is_stopping() && self.balance.is_none_or(|drives| balance::goes_on(&self.node, drives))
+    }
+
+    /// To be called after `bytes` were read or written; returns when more may be. False: the store is being closed, or the
+    /// work is not wanted any more.
     pub(super) async fn spend(&mut self, bytes: u64) -> bool {
         if self.requests_in_flight() > 0 && !planted::is(Bug::RebuildNeverRests) {
             rt::time::sleep(self.began.elapsed().min(REST_MAX)).await;
@@ -50,14 +64,14 @@ impl Pace {
             let nanos = u128::from(bytes) * 1_000_000_000 / u128::from(self.bytes_per_second);
             // What was not used while something else took long is not made up for.
             self.due = self.due.max(Instant::now()) + Duration::from_nanos(nanos.min(u128::from(u64::MAX)) as u64);
-            while Instant::now() < self.due && !self.node.heal.is_stopping() {
+            while Instant::now() < self.due && self.goes_on() {
                 rt::time::sleep(NAP.min(self.due - Instant::now())).await;
             }
         } else {
             rt::yield_now().await;
         }
         self.began = Instant::now();
-        !self.node.heal.is_stopping()
+        self.goes_on()
     }
 
     /// Operations on the drives on behalf of requests: all but those of healing.

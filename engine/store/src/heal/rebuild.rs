@@ -1,5 +1,5 @@
-//! Rebuild of the slots of a volume: those that were lost with their drives are computed from the others, those on a drive
-//! that is drained move away. All of them in one pass over the volume.
+//! How slots of a volume come to lie on another drive: those that were lost with their drives are computed from the others,
+//! those on a drive that is drained move away, and the rebalance moves one. All of them in one pass over the volume.
 //!
 //! A new slot is written beside its place, `<id>.<slot>.new`, its first page last, and renamed when all of it is durable. A
 //! crash before that leaves the volume as it was. The volume takes no more stripes and is not punched meanwhile.
@@ -63,6 +63,16 @@ pub(super) fn slots_to_move(volume: &Volume) -> Vec<usize> {
 
 /// Makes the slots of `volume` that are missing again, and moves those off drives that are drained.
 pub(super) async fn rebuild(node: &Arc<Node>, volume: &Arc<Volume>, pace: &mut Pace) -> Outcome {
+    relocate(node, volume, None, pace).await
+}
+
+/// The same; if that leaves nothing to do, the slot `also` moves to the drive that was chosen for it.
+pub(super) async fn relocate(
+    node: &Arc<Node>,
+    volume: &Arc<Volume>,
+    also: Option<(usize, Arc<Drive>)>,
+    pace: &mut Pace,
+) -> Outcome {
     let Some(mending) = volume.begin_mending() else { return Outcome::Later };
     let standing = Standing::of(node, volume).await;
     if !standing.settled || node.volume(volume.id).await.is_err() {
@@ -70,8 +80,13 @@ pub(super) async fn rebuild(node: &Arc<Node>, volume: &Arc<Volume>, pace: &mut P
     }
     remove_strays(node, volume, &mending).await;
     let restored = restore_first_pages(node, volume, &mending).await;
-    let wanted = slots_to_move(volume);
-    let targets = choose(node, volume, &wanted);
+    let mut wanted = slots_to_move(volume);
+    let mut targets = choose(node, volume, &wanted);
+    if let Some((slot, drive)) = also.filter(|_| wanted.is_empty()) {
+        wanted.push(slot);
+        // Looked at again now that nobody else moves slots of the volume.
+        targets.extend(may_move(node, volume, &drive).then_some((slot, drive)));
+    }
     if targets.is_empty() && !restored {
         return if wanted.is_empty() { Outcome::Done } else { Outcome::NoDrive };
     }
@@ -162,23 +177,29 @@ async fn remove_strays(node: &Arc<Node>, volume: &Volume, mending: &Mending) {
 /// A drive for each of these slots, as far as there are any: the same one if only the file is gone; else one that is well
 /// and holds no slot of this volume, the one with the most room first.
 fn choose(node: &Arc<Node>, volume: &Volume, wanted: &[usize]) -> Vec<(usize, Arc<Drive>)> {
-    let topology = node.topology();
-    let is_fit = |drive: &Drive| {
-        drive.state() == State::In
-            && !drive.is_draining()
-            && topology.is_in(drive.id)
-            && drive.space().free >= volume.slot_bytes
-    };
-    let holders: Vec<DriveId> = (0..volume.geometry.width()).map(|slot| volume.drive(slot).id).collect();
     let mut others: Vec<Arc<Drive>> =
-        node.drives().iter().filter(|drive| is_fit(drive) && !holders.contains(&drive.id)).cloned().collect();
+        node.drives().iter().filter(|drive| may_move(node, volume, drive)).cloned().collect();
     others.sort_by_key(|drive| drive.space().free);
     let drive_for = |slot: usize| {
         let own = volume.drive(slot);
-        if is_fit(&own) { Some(own) } else { others.pop() }
+        if is_fit(node, volume, &own) { Some(own) } else { others.pop() }
     };
     let mut drive_for = drive_for;
     wanted.iter().filter_map(|&slot| Some((slot, drive_for(slot)?))).collect()
+}
+
+/// Whether the drive is well and has room for a slot of the volume.
+fn is_fit(node: &Node, volume: &Volume, drive: &Drive) -> bool {
+    drive.state() == State::In
+        && !drive.is_draining()
+        && node.topology().is_in(drive.id)
+        && drive.space().free >= volume.slot_bytes
+}
+
+/// Whether a slot may move there: no drive holds two slots of one volume.
+fn may_move(node: &Node, volume: &Volume, drive: &Drive) -> bool {
+    let holds_one = (0..volume.geometry.width()).any(|slot| volume.drive(slot).id == drive.id);
+    is_fit(node, volume, drive) && (!holds_one || planted::is(Bug::MoveSharesDrive))
 }
 
 /// Whether anything needs one of these stripes, which cannot be computed: a body that was broken off leaves such, too.
@@ -334,7 +355,9 @@ fn fail(node: &Arc<Node>, drive: &Arc<Drive>, error: &io::Error) -> Outcome {
     if is_full(error) {
         return Outcome::NoDrive;
     }
-    node.note_io_error(drive, error, Op::Write);
+    // What was written well and is read back otherwise is gone, but says less of the drive than a write that fails.
+    let op = if error.kind() == io::ErrorKind::InvalidData { Op::Read } else { Op::Write };
+    node.note_io_error(drive, error, op);
     Outcome::Failed
 }
 
@@ -364,6 +387,9 @@ struct NewSlot {
     run: Vec<u8>,
     from: SlotOffset,
     pending: VecDeque<JoinHandle<io::Result<()>>>,
+    /// What was written, in order: begin, bytes, and their CRC32C. `None`: the slot is lost anyway, and the scrub will see.
+    /// A slot that moves is read back before the old one goes.
+    written: Option<Vec<(u64, usize, u32)>>,
 }
 
 impl NewSlot {
@@ -381,7 +407,8 @@ impl NewSlot {
             file
         };
         let (run, from, pending) = (Vec::new(), SlotOffset(0), VecDeque::new());
-        Ok(NewSlot { node: node.clone(), slot, drive, volume: volume.id, file, path, run, from, pending })
+        let written = volume.is_readable(slot).then(Vec::new);
+        Ok(NewSlot { node: node.clone(), slot, drive, volume: volume.id, file, path, run, from, pending, written })
     }
 
     fn run_end(&self) -> u32 {
@@ -409,6 +436,9 @@ impl NewSlot {
                 self.pending.pop_front().expect("there are some").await?;
             }
             let shared = pooled(bytes).await.expect("the pool has buffers of a piece");
+            if let Some(written) = &mut self.written {
+                written.push((at, bytes.len(), codec::checksum::crc32c(bytes)));
+            }
             let (file, drive, node) = (self.file.clone(), self.drive.clone(), self.node.clone());
             self.pending.push_back(rt::spawn(async move {
                 let _in_flight = (drive.begin(), node.heal.begin());
@@ -429,7 +459,10 @@ impl NewSlot {
             write.await?;
         }
         let _in_flight = self.drive.begin();
-        self.file.sync_all().await?;
+        if !planted::is(Bug::MoveNotSynced) {
+            self.file.sync_all().await?;
+        }
+        self.read_back().await?;
         let first = pooled(&page.encode(self.slot)).await.expect("the pool has buffers of a page");
         self.file.write_shared_at(first, 0, Sync::Data).await?;
         let path = self.drive.volume_path(self.volume, self.slot);
@@ -439,6 +472,19 @@ impl NewSlot {
         }
         rt::file::rename(&self.path, path).await?;
         rt::file::sync_dir(self.drive.volumes_dir()).await
+    }
+}
+
+impl NewSlot {
+    /// Reads what was written, and compares. Cost: the slot is read once.
+    async fn read_back(&self) -> io::Result<()> {
+        for &(at, len, crc) in self.written.iter().flatten() {
+            let (result, buffer) = self.file.read_at(rt::buf::alloc(len).await, len, at).await;
+            if result? != len || codec::checksum::crc32c(&buffer[..len]) != crc {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "the drive does not give what was written"));
+            }
+        }
+        Ok(())
     }
 }
 

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use rt::time::{Duration, Instant};
 use rt::{JoinHandle, ShardId};
 
+use super::balance;
+use super::catch_up::CatchUp;
 use super::check::{check, header};
 use super::cursor;
 use super::hollow;
@@ -47,6 +49,7 @@ const MEND_PAUSE: Duration = Duration::from_millis(10);
 pub(crate) fn start(node: &Arc<Node>) {
     drop(rt::spawn(run(node.clone())));
     drop(rt::spawn(serve_queue(node.clone())));
+    drop(rt::spawn(balance::run(node.clone())));
 }
 
 async fn serve_queue(node: Arc<Node>) {
@@ -65,7 +68,7 @@ async fn serve_queue(node: Arc<Node>) {
 }
 
 /// Only a simulation hurries.
-fn pause(node: &Node, usual: Duration) -> Duration {
+pub(super) fn pause(node: &Node, usual: Duration) -> Duration {
     node.config.upkeep_every().map_or(usual, |every| every.min(usual))
 }
 
@@ -88,10 +91,14 @@ async fn run(node: Arc<Node>) {
     let mut next_round = Instant::now();
     let (mut settled, mut doubted) = (Instant::now(), Instant::now());
     let (mut hollow_looked, mut hollow_known) = (Instant::now(), Vec::new());
+    let (mut catch_up, mut next_catch_up) = (CatchUp::default(), Instant::now());
     let gone = count_gone(&node).await;
     node.heal.update(|progress| (progress.cursor, progress.volumes_gone) = (cursor, gone));
     while !node.heal.is_stopping() {
         rebuild_all(&node).await;
+        if Instant::now() >= next_catch_up && !catch_up.go_on(&node).await {
+            next_catch_up = Instant::now() + pause(&node, ROUND_PAUSE);
+        }
         let hollow: Vec<_> = hollow::hollow_volumes(&node).iter().map(|v| (v.id, v.hollow_slots())).collect();
         if hollow != hollow_known || (!hollow.is_empty() && hollow_looked.elapsed() >= pause(&node, HOLLOW_EVERY)) {
             hollow::look(&node).await;
@@ -249,7 +256,7 @@ async fn scrub_some(node: &Arc<Node>, next: &mut VolumeId) -> bool {
         .collect();
     let mut whole = true;
     for scrub in scrubs {
-        whole &= scrub.await;
+        whole &= scrub.await.is_some();
     }
     if whole {
         *next = VolumeId(last.0 + 1);
@@ -257,16 +264,17 @@ async fn scrub_some(node: &Arc<Node>, next: &mut VolumeId) -> bool {
     false
 }
 
-/// Verifies every stripe of a volume and repairs what is bad. False when it was broken off: the store is being closed, or
-/// a drive has come or gone, and then rebuild comes first.
-async fn scrub(node: &Arc<Node>, volume: &Arc<Volume>, pace: &mut Pace) -> bool {
+/// Verifies every stripe of a volume and repairs what is bad; how many fragments of stripes that can be read stay bad. `None`
+/// when it was broken off: the store is being closed, or a drive has come or gone, and then rebuild comes first.
+pub(super) async fn scrub(node: &Arc<Node>, volume: &Arc<Volume>, pace: &mut Pace) -> Option<u64> {
+    let mut left = 0;
     let epoch = node.topology().number;
     let standing = Standing::of(node, volume).await;
     // Of an open data volume only what is committed is sure to be there.
     let committed: Option<Vec<Extent>> = match volume.class {
         Class::Data if !standing.settled => match live_extents(volume.id).await {
             Ok(extents) => Some(extents),
-            Err(_) => return true,
+            Err(_) => return Some(left),
         },
         Class::Data | Class::Log => None,
     };
@@ -282,10 +290,10 @@ async fn scrub(node: &Arc<Node>, volume: &Arc<Volume>, pace: &mut Pace) -> bool 
         if read > 0 {
             SCRUBBED_BYTES.add(read);
             if volume.is_removed() {
-                return true;
+                return Some(0);
             }
             if !pace.spend(read).await || node.topology().number != epoch {
-                return false;
+                return None;
             }
         }
         let Some(stated) = header(&pieces, at) else {
@@ -301,6 +309,7 @@ async fn scrub(node: &Arc<Node>, volume: &Arc<Volume>, pace: &mut Pace) -> bool 
             } else if !checked.to_mend().is_empty() {
                 let mended = if standing.settled { repair(volume, at).await } else { None };
                 node.heal.note_repair((volume.id, at), mended);
+                left += mended.map_or(checked.to_mend().len() as u64, |mended| mended.failed);
             }
         }
         seen.insert(at);
@@ -324,7 +333,7 @@ async fn scrub(node: &Arc<Node>, volume: &Arc<Volume>, pace: &mut Pace) -> bool 
             }
         }
     }
-    true
+    Some(left)
 }
 
 /// Writes the first page of a slot again if it is not what it should be: without them nobody finds the volume.

@@ -1,4 +1,4 @@
-//! How healing stands, and the drives that are being drained.
+//! How healing stands, and what is left on a drive.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering::Relaxed;
@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use telemetry::Gauge;
 use types::Timestamp;
 
+use super::balance::{self, BalanceStatus};
 use super::rebuild::slots_to_move;
 use super::{FRAGMENTS_REPAIRED, SCRUBBED_BYTES, STRIPES_CHECKED, TABLES_CHECKED, lock, tables};
 use crate::error::{Error, Result};
@@ -44,6 +45,8 @@ pub struct HealStatus {
     pub table_bytes_short: u64,
     /// Volumes that stay short, or on a drive that is drained, until there is a drive for them.
     pub waiting_for_drive: u64,
+    /// Drives that lacked what they had acknowledged, and were not verified since.
+    pub drives_behind: u64,
     /// Since the process began.
     pub stripes_checked: u64,
     pub table_copies_checked: u64,
@@ -74,15 +77,18 @@ pub struct HealStatus {
     pub round_began: Option<Timestamp>,
     pub last_full_round: Option<Timestamp>,
     pub rounds: u64,
+    pub balance: BalanceStatus,
 }
 
 impl HealStatus {
-    /// Whether every slot of every volume is there with all it should have, and nothing is lost or may be.
+    /// Whether every slot of every volume is there with all it should have, on drives that are known to have it, and nothing is
+    /// lost or may be.
     pub fn is_whole(&self) -> bool {
         self.slots_missing == 0
             && self.volumes_gone == 0
             && self.slots_hollow == 0
             && self.slots_to_drain == 0
+            && self.drives_behind == 0
             && self.stripes_lost == 0
             && self.stripes_in_doubt == 0
             && self.stripes_to_repair == 0
@@ -156,6 +162,7 @@ fn status_of(node: &Node) -> HealStatus {
         table_copies_short: copies.short,
         table_bytes_short: copies.bytes_short,
         waiting_for_drive: progress.waiting_for_drive,
+        drives_behind: node.drives().iter().filter(|drive| drive.is_behind() && drive.is_usable()).count() as u64,
         stripes_checked: STRIPES_CHECKED.value(),
         table_copies_checked: TABLES_CHECKED.value(),
         fragments_repaired: FRAGMENTS_REPAIRED.value(),
@@ -175,6 +182,7 @@ fn status_of(node: &Node) -> HealStatus {
         round_began: time(cursor.round_began),
         last_full_round: time(cursor.round_ended),
         rounds: cursor.rounds,
+        balance: balance::status(node),
     }
 }
 
@@ -187,14 +195,13 @@ pub struct Draining {
     pub slots_open: u64,
 }
 
-/// Has the slots on a drive moved to others; nothing new is placed on it. Idempotent, and lasts until `undrain` or the end of
-/// the process. The answer says what is left: when that is nothing, the drive may be taken out.
+/// What is left on a drive.
 ///
 /// Errors: `NotFound` when there is no such drive among those that are in.
-pub fn drain(drive: DriveId) -> Result<Draining> {
+pub fn left_on(drive: DriveId) -> Result<Draining> {
     let store = crate::store::local();
     let node = store.node();
-    find(node, drive)?.set_draining(true);
+    node.drive(drive).filter(|drive| drive.is_usable()).ok_or(Error::NotFound)?;
     let mut left = Draining { slots_left: 0, slots_open: 0 };
     for volume in node.volumes() {
         let here = (0..volume.geometry.width()).filter(|&slot| volume.drive(slot).id == drive).count() as u64;
@@ -202,15 +209,4 @@ pub fn drain(drive: DriveId) -> Result<Draining> {
         left.slots_open += if volume.is_sealed() { 0 } else { here };
     }
     Ok(left)
-}
-
-/// Lets the drive be used again like any other. What has moved stays where it is now.
-pub fn undrain(drive: DriveId) -> Result<()> {
-    let store = crate::store::local();
-    find(store.node(), drive)?.set_draining(false);
-    Ok(())
-}
-
-fn find(node: &Node, id: DriveId) -> Result<std::sync::Arc<crate::drive::Drive>> {
-    node.drives().iter().find(|drive| drive.id == id && drive.is_usable()).cloned().ok_or(Error::NotFound)
 }

@@ -40,7 +40,9 @@ impl Node {
             let width = volume.geometry.width();
             let solid = volume.solid_slots();
             let holds = (0..width).any(|slot| volume.is_readable(slot) && volume.drive(slot).id == id);
-            let left = (0..width).filter(|&slot| solid & (1 << slot) != 0 && volume.drive(slot).id != id).count();
+            // What a drive that is behind has is not known yet.
+            let counts = |slot: usize| solid & (1 << slot) != 0 && !volume.drive(slot).is_behind();
+            let left = (0..width).filter(|&slot| counts(slot) && volume.drive(slot).id != id).count();
             holds && left < usize::from(volume.geometry.data)
         })
     }

@@ -127,6 +127,7 @@ pub(super) async fn change(
         // One that was to join in an epoch that never counted does not join now.
         out.extend(written.in_set().filter(|&drive| !counts.is_in(drive) && joins != Some(drive)));
         let mut next = topology::next(&written, rt::random::u64(), node.start, &out);
+        next.take_marks(&counts);
         if let Some(joins) = joins.filter(|&joins| next.member(joins).is_none()) {
             next = topology::with_member(next, joins);
         }
@@ -138,6 +139,7 @@ pub(super) async fn change(
         if failed.is_empty() {
             let next = Arc::new(next);
             *write(&node.topology) = next.clone();
+            node.drives().iter().for_each(|drive| drive.take_marks(&next));
             for drive in node.drives().iter().filter(|drive| !next.is_in(drive.id) && drive.is_usable()) {
                 drive.set_out();
             }

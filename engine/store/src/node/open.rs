@@ -94,6 +94,7 @@ async fn start(mut config: Config, mut looked: Vec<Looked>, mut chosen: Chosen) 
             drive.set_out();
         }
     }
+    drives.iter().for_each(|drive| drive.take_marks(&topology));
     for notice in notices(&looked, &chosen, &drives) {
         telemetry::warn!("{notice}");
     }

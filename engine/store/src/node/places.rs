@@ -62,7 +62,7 @@ pub(super) async fn find_forgotten(looked: &mut Vec<Looked>) -> Result<Vec<Strin
         if is_it(&found) && !twice {
             notices.push(format!(
                 "drive {drive} was not named and is used all the same: it is in {}, where it was last; add that directory \
-                 to the command line (or HAFIZ_DRIVES)",
+                 to the command line (or HAFIZ_DIRS)",
                 dir.display()
             ));
             looked.push(found);

@@ -171,7 +171,10 @@ mod simulated {
     fn a_volume_that_does_not_fit_leaves_nothing_behind() {
         let mut world = world(2, 4);
         run(&mut world, async { drop(open(4).await) });
-        world.faults("/d2", |faults| faults.no_space = true);
+        // One of four is left out; with two of them there are fewer than a volume needs.
+        for dir in ["/d1", "/d2"] {
+            world.faults(dir, |faults| faults.no_space = true);
+        }
         // The start itself writes in place and needs no room.
         run(&mut world, async {
             let node = open(4).await;
@@ -183,10 +186,41 @@ mod simulated {
             assert_eq!(node.topology().in_count(), 4, "a full drive is no failing one");
             assert!(node.volumes().is_empty() && !node.refuses_writes());
         });
-        world.faults("/d2", |faults| faults.no_space = false);
+        for dir in ["/d1", "/d2"] {
+            world.faults(dir, |faults| faults.no_space = false);
+        }
         run(&mut world, async {
             let volume = open(4).await.create_volume(Class::Log, Vec::new(), None).await.unwrap();
             assert_eq!(volume.geometry.to_string(), "2+2");
+        });
+    }
+
+    #[test]
+    fn volumes_are_made_without_a_full_drive_as_long_as_enough_others_have_room() {
+        let mut world = World::new(9, SimConfig::default());
+        for (n, dir) in dirs(8).into_iter().enumerate() {
+            // Three small drives, five large ones; the volumes have slots of a MiB.
+            let capacity_bytes = if n < 3 { 8 << 20 } else { 40 << 20 };
+            world.add_drive(dir, DriveConfig { capacity_bytes, ..DriveConfig::default() });
+        }
+        run(&mut world, async {
+            let node = open(8).await;
+            let mut made: std::collections::BTreeMap<String, usize> = Default::default();
+            let error = loop {
+                node.refresh_space().await;
+                match node.create_volume(Class::Data, Vec::new(), None).await {
+                    Ok(volume) => *made.entry(volume.geometry.to_string()).or_default() += 1,
+                    Err(error) => break error,
+                }
+            };
+            assert_eq!(error, Error::Full);
+            let geometries: Vec<&str> = made.keys().map(String::as_str).collect();
+            assert_eq!(geometries, ["3+2", "6+2"], "{made:?}");
+            assert!((5..=8).contains(&made["6+2"]) && made["3+2"] >= 30, "{made:?}");
+            node.refresh_space().await;
+            let left: u64 = node.drives().iter().map(|drive| drive.space().free).sum();
+            assert!(left <= 8 * (3 << 20), "{left} bytes are not used");
+            assert_eq!(node.topology().in_count(), 8, "a full drive is no failing one");
         });
     }
 

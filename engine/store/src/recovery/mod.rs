@@ -8,6 +8,7 @@
 //! A volume that closes others may go only when those are gone or wholly below every checkpoint: else they would be open
 //! again.
 
+mod behind;
 mod classify;
 mod plan;
 mod read;

@@ -9,7 +9,7 @@ use rt::sync::join_all;
 use super::classify::Found;
 use crate::error::{Error, Result};
 use crate::format::batch::{self, BATCH_HEADER_LEN, BatchHeader, Entry, Place, SmallBody};
-use crate::format::fragment::{Header, fragment_pages, used_pages};
+use crate::format::fragment::{FRAGMENT_LEN_MAX, Header, fragment_pages, used_pages};
 use crate::ids::{PAGE_BYTES, SlotOffset, VolumeId};
 use crate::log::BATCHES_IN_FLIGHT_MAX;
 use crate::stripe::{self, Layout, ReadError, header_at};
@@ -46,6 +46,20 @@ impl Stripe {
 
     pub(super) fn sequence(&self) -> u64 {
         self.header.sequence
+    }
+
+    /// The same without what was read of it.
+    pub(super) fn bare(&self) -> Stripe {
+        Stripe { volume: self.volume.clone(), header: self.header, front: None }
+    }
+
+    /// The slots that have a fragment of it.
+    pub(super) fn expected_slots(&self) -> Vec<usize> {
+        let layout = self.layout();
+        layout.map_or_else(
+            |_| Vec::new(),
+            |layout| layout.expected().map(|n| self.volume.slot_of(self.at(), n)).collect(),
+        )
     }
 
     fn place(&self) -> Place {
@@ -133,14 +147,16 @@ impl Stripe {
         let Some(buffer) = read_pages(&self.volume, slot, self.at(), pages).await else {
             return Found::Unknown;
         };
+        // A drive that has lost what it acknowledged proves nothing by what it lacks.
+        let missing = if self.volume.drive(slot).is_behind() { Found::Unknown } else { Found::Missing };
         let bytes = &buffer[..pages as usize * PAGE_BYTES];
         let Ok((header, blocks)) = Header::decode(bytes, self.volume.secret()) else {
-            return Found::Missing;
+            return missing;
         };
         let payload = &bytes[Header::len(self.header.fragment_len)..];
         let same = Header { index: self.header.index, ..header } == self.header && usize::from(header.index) == index;
         let whole = same && blocks.verify(payload, 0..used as usize).is_ok();
-        if whole { Found::Whole } else { Found::Missing }
+        if whole { Found::Whole } else { missing }
     }
 }
 
@@ -298,6 +314,33 @@ pub(super) async fn search(volume: &Arc<Volume>, from: SlotOffset, to: SlotOffse
         }
     }
     behind
+}
+
+/// The last stripe that ends at or before `to`. Reads a few pages of each slot, and more as long as there is none in them,
+/// as far as the longest fragment reaches.
+pub(super) async fn last_before(volume: &Arc<Volume>, to: SlotOffset) -> Option<Stripe> {
+    let least = to.0.saturating_sub(fragment_pages(FRAGMENT_LEN_MAX)).max(SlotOffset::FIRST_STRIPE.0);
+    let (mut end, mut pages) = (to.0, PROBE_PAGES);
+    while end > least {
+        let from = SlotOffset(end.saturating_sub(pages).max(least));
+        let mut last: Option<Header> = None;
+        for slot in 0..volume.geometry.width() {
+            let Some(buffer) = read_pages(volume, slot, from, end - from.0).await else { continue };
+            for page in 0..end - from.0 {
+                let place = from.advance(page);
+                let header = header_at(volume.page(), slot, place, &buffer[page as usize * PAGE_BYTES..]);
+                let ends_before = |header: &Header| place.advance(fragment_pages(header.fragment_len)) <= to;
+                let header = header.filter(ends_before);
+                let is_later = |header: &Header| last.is_none_or(|last| header.slot_offset > last.slot_offset);
+                last = header.filter(is_later).or(last);
+            }
+        }
+        if let Some(header) = last {
+            return Some(Stripe { volume: volume.clone(), header, front: None });
+        }
+        (end, pages) = (from.0, SEARCH_PAGES);
+    }
+    None
 }
 
 /// Reads pages of a slot; `None` when its drive is absent, out or does not answer, or when the file is not there: a volume

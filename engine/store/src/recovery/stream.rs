@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+use super::behind;
 use super::classify::{Verdict, classify};
 use super::read::{Ahead, Behind, Stripe, probe, search};
 use crate::error::{Error, Result};
@@ -68,6 +69,7 @@ pub(super) async fn read_stream(stream: Stream, apply: &mut impl FnMut(Entry)) -
         expected: stream.sequence,
         durable_upto: stream.durable_upto,
         held: VecDeque::new(),
+        vouched_for: VecDeque::new(),
         ends: vec![Some(SlotOffset::FIRST_STRIPE); stream.volumes.len()],
         outcome: Outcome::default(),
     };
@@ -114,6 +116,8 @@ pub(super) async fn read_stream(stream: Stream, apply: &mut impl FnMut(Entry)) -
             reader.expected = sequence;
         }
     };
+    let vouched_for = std::mem::take(&mut reader.vouched_for).into();
+    behind::look(vouched_for, &parts[0].volume, stream.from).await;
     reader.finish(parts, end, apply).await
 }
 
@@ -123,6 +127,8 @@ struct Reader {
     durable_upto: u64,
     /// Batches that nothing vouches for yet, in order.
     held: VecDeque<Stripe>,
+    /// The last batches that something vouches for.
+    vouched_for: VecDeque<Stripe>,
     /// Where the batches of each volume end; `None` when others should follow there that cannot be read.
     ends: Vec<Option<SlotOffset>>,
     outcome: Outcome,
@@ -152,6 +158,10 @@ impl Reader {
     async fn release(&mut self, apply: &mut impl FnMut(Entry)) -> Result<()> {
         while let Some(stripe) = self.held.pop_front_if(|stripe| stripe.sequence() <= self.durable_upto) {
             self.keep(&stripe, apply).await?;
+            if self.vouched_for.len() >= behind::STRIPES_MAX {
+                self.vouched_for.pop_front();
+            }
+            self.vouched_for.push_back(stripe.bare());
         }
         Ok(())
     }

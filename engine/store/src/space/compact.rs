@@ -13,6 +13,7 @@ use std::rc::Rc;
 
 use rt::ShardId;
 
+use super::reserve;
 use super::volumes::Census;
 use crate::error::{Error, Result};
 use crate::format::batch::Address;
@@ -112,9 +113,9 @@ async fn room_for_compaction(store: &Rc<ShardStore>) -> u64 {
         least = least.min(rt::call(ShardId(shard), || async { crate::store::local().log().room() }).await);
     }
     let node = store.node();
-    let data = node.write_geometry().map_or(1, |(geometry, _)| u64::from(geometry.data));
+    let data = node.places().map_or(1, |places| u64::from(places.geometry.data));
     let volumes = u64::from(node.reserve.volumes_for_compaction());
-    least * u64::from(shards) + volumes * node.log_slot_bytes() * data
+    least * u64::from(shards) + volumes * reserve::slot_bytes(node) * data
 }
 
 /// Bytes of entries and bodies that a volume has room for.

@@ -1,7 +1,10 @@
 //! The reserve: room that is kept for what makes room.
 //!
-//! Each drive holds ballast: one file of the size of a log volume's slot for each log volume of the reserve, and one for
-//! tables. When a log volume finds the drives full the store is *full*: bodies are refused, and from then on each log volume
+//! Each drive holds ballast: one file for each log volume of the reserve, and one for tables. There are as many log volumes as
+//! each shard needs; with many shards they are smaller than others, so that all of them take what a few of those would. What
+//! the drives hold counts that enough have to make a volume: one that is too small for its ballast, or full, is left out.
+//!
+//! When a log volume finds the drives full the store is *full*: bodies are refused, and from then on each log volume
 //! takes the room of one ballast file, never what else becomes free. A flush that finds a drive full gets the ballast of the
 //! tables. What the reclaimer frees goes back into the ballast, that of the tables first; when all of it is held again, with
 //! room for one more log volume, bodies are taken again. No restart is needed.
@@ -18,7 +21,7 @@ use rt::file::{File, OpenOptions};
 
 use crate::drive::{Drive, is_full};
 use crate::node::Node;
-use crate::topology::TurnQueue;
+use crate::topology::{TurnQueue, drives_needed};
 
 /// Ballast files are called `ballast.` and their number, or this.
 const TABLES: &str = "ballast.tables";
@@ -74,6 +77,42 @@ impl Reserve {
     }
 }
 
+/// Of each kind of log volumes, what all shards' together have room for at least, in full log volumes: compaction frees one
+/// that is 90 % full by committing all of that again.
+const FULL_VOLUMES: u64 = 2;
+/// Slots of log volumes of the reserve are no smaller: half of one takes the largest entry, the delete of an object of 10,000
+/// parts.
+const SLOT_BYTES_MIN: u64 = 8 << 20;
+
+/// Bytes of each slot of a log volume that takes its room from the reserve. Follows from the drives' sizes alone, so that what
+/// is held stays right while they fill.
+pub(super) fn slot_bytes(node: &Node) -> u64 {
+    let mut totals: Vec<u64> = used_drives(node).iter().map(|drive| drive.space().total).collect();
+    totals.sort_unstable_by_key(|&total| std::cmp::Reverse(total));
+    let total = totals.get(needed(node) - 1).copied().unwrap_or(0);
+    slot_bytes_for(node.log_slot_bytes_at_first(total), u64::from(rt::shard_count()))
+}
+
+fn slot_bytes_for(full: u64, shards: u64) -> u64 {
+    let page = crate::ids::PAGE_BYTES as u64;
+    (FULL_VOLUMES * full / shards).clamp(SLOT_BYTES_MIN.min(full), full).next_multiple_of(page)
+}
+
+fn used_drives(node: &Node) -> Vec<Arc<Drive>> {
+    node.drives().iter().filter(|drive| drive.is_usable()).cloned().collect()
+}
+
+/// Drives that must hold their ballast: as many as a volume needs at least.
+fn needed(node: &Node) -> usize {
+    drives_needed(used_drives(node).len(), node.topology().parity).max(1)
+}
+
+/// What enough drives hold, of what each of them does.
+fn held_by_enough(node: &Node, mut counts: Vec<u32>) -> u32 {
+    counts.sort_unstable_by_key(|&count| std::cmp::Reverse(count));
+    counts.get(needed(node) - 1).copied().unwrap_or(0)
+}
+
 fn volumes_wanted() -> u32 {
     VOLUMES_PER_SHARD * u32::from(rt::shard_count())
 }
@@ -97,20 +136,19 @@ fn tables_bytes(node: &Node, total: u64) -> u64 {
 /// Looks what an earlier start holds. Called on shard 0 before the first volume is made. A drive that came last may hold
 /// nothing yet: its free room is as good.
 pub(crate) async fn look(node: &Node) {
-    let mut held = volumes_wanted();
-    let slot_bytes = node.log_slot_bytes();
-    for drive in node.drives().iter().filter(|drive| drive.is_usable()) {
+    let (slot_bytes, mut counts) = (slot_bytes(node), Vec::new());
+    for drive in used_drives(node) {
         let (mut volumes, mut free) = (0, drive.space().free);
-        while volumes < held {
-            if !rt::file::exists(volume_path(drive, volumes)).await.unwrap_or(false) {
+        while volumes < volumes_wanted() {
+            if !rt::file::exists(volume_path(&drive, volumes)).await.unwrap_or(false) {
                 let Some(rest) = free.checked_sub(slot_bytes) else { break };
                 free = rest;
             }
             volumes += 1;
         }
-        held = volumes;
+        counts.push(volumes);
     }
-    node.reserve.set_volumes(held);
+    node.reserve.set_volumes(held_by_enough(node, counts));
 }
 
 /// Gives up the ballast of one log volume, on behalf of one that is made now; the bytes of its slots. `None`: there is none.
@@ -167,31 +205,34 @@ async fn give(drive: &Drive, path: &Path) -> Option<u64> {
     }
 }
 
-/// Takes back what is missing of the ballast, as far as there is room; the store is full as long as something is missing.
-/// Called on shard 0.
+/// Takes back what is missing of the ballast, as far as there is room; the store is full as long as something is missing on
+/// drives that are needed. Called on shard 0.
 pub(crate) async fn refill(node: &Arc<Node>) {
     let _turn = node.reserve.turns.take().await;
     let was_full = node.reserve.is_full();
-    let slot_bytes = node.log_slot_bytes();
-    let mut held = volumes_wanted();
-    let mut has_slack = true;
-    for drive in node.drives().iter().filter(|drive| drive.is_usable()) {
-        let mut room = hold(drive, &tables_path(drive), tables_bytes(node, drive.space().total)).await;
+    let (slot_bytes, full_slot_bytes) = (slot_bytes(node), node.log_slot_bytes());
+    let (mut counts, mut with_slack, mut tables_held) = (Vec::new(), 0, true);
+    for drive in used_drives(node) {
+        let mut room = hold(&drive, &tables_path(&drive), tables_bytes(node, drive.space().total)).await;
+        tables_held &= room;
         let mut volumes = 0;
         // What is held counts although the tables' ballast cannot be: else nothing could be logged that makes room for it.
-        while volumes < held {
-            let path = volume_path(drive, volumes);
-            room = room && hold(drive, &path, slot_bytes).await;
+        while volumes < volumes_wanted() {
+            let path = volume_path(&drive, volumes);
+            room = room && hold(&drive, &path, slot_bytes).await;
             if !room && !rt::file::exists(&path).await.unwrap_or(false) {
                 break;
             }
             volumes += 1;
         }
-        held = held.min(volumes);
+        counts.push(volumes);
         let free = rt::file::fs_space(&drive.dir).await.map_or(u64::MAX, |space| space.free);
-        has_slack &= room && free >= slot_bytes;
+        with_slack += usize::from(room && free >= full_slot_bytes);
     }
+    let held = held_by_enough(node, counts);
     node.reserve.set_volumes(held);
+    // Tables are on every drive, and one that cannot take them keeps checkpoints from moving.
+    let has_slack = tables_held && with_slack >= needed(node);
     let full = if was_full { !has_slack } else { held < volumes_wanted() };
     if node.reserve.set_full(full) && !full {
         telemetry::info!("there is room again: new data is taken");
@@ -217,4 +258,42 @@ async fn hold(drive: &Drive, path: &Path, bytes: u64) -> bool {
         telemetry::warn!("the reserve cannot be held: {error}"; drive = drive.dir.display());
     }
     !is_full(&error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+    const GIB: u64 = 1 << 30;
+
+    #[test]
+    fn the_reserve_is_a_small_part_of_a_drive_however_many_shards_there_are() {
+        // Size of the drive, shards: what the ballast of log volumes and tables takes.
+        let check = |total: u64, shards: u64, percent_max: u64| {
+            let full = (total / 512 / MIB * MIB).clamp(16 * MIB, 256 * MIB);
+            let volumes = u64::from(VOLUMES_PER_SHARD) * shards * slot_bytes_for(full, shards);
+            let tables = (total / TABLES_SHARE_MAX).clamp(TABLES_BYTES_MIN, TABLES_BYTES_MAX);
+            let taken = volumes + tables;
+            assert!(taken * 100 <= total * percent_max, "{} MiB of {} GiB", taken / MIB, total / GIB);
+        };
+        for shards in [1, 2, 4, 8, 16, 32, 64] {
+            check(100 * GIB, shards, 3);
+            check(40 * GIB, shards, 5);
+            check(1024 * GIB, shards, 1);
+        }
+        check(10 * GIB, 8, 5);
+        check(4 * GIB, 2, 5);
+    }
+
+    #[test]
+    fn all_log_volumes_of_a_kind_have_room_for_what_compaction_moves_out_of_a_full_one() {
+        for shards in 1..=128 {
+            for full in [256 * MIB, 195 * MIB, 16 * MIB, 8 * MIB, MIB] {
+                let slot = slot_bytes_for(full, shards);
+                assert!(slot * shards >= (FULL_VOLUMES * full).min(shards * full), "{shards} shards, {full}");
+                assert!(slot <= full && slot >= full.min(SLOT_BYTES_MIN));
+            }
+        }
+    }
 }

@@ -16,12 +16,12 @@ mod refusal;
 mod turn;
 
 pub(crate) use decide::{Chosen, Decision, Found, Seen, Wanted, decide, may_retire, may_shrink, may_start};
-pub(crate) use placement::{copies, default_parity, geometry_for, mix};
+pub(crate) use placement::{copies, default_parity, drives_needed, geometry_for, mix, pick};
 pub use refusal::{AdmitError, OpenError};
 pub(crate) use turn::TurnQueue;
 
 use crate::format::topology::ANCESTORS_MAX;
-pub(crate) use crate::format::topology::{DRIVES_MAX, Member, PARTITIONS_MAX, Topology};
+pub(crate) use crate::format::topology::{DRIVES_MAX, Member, PARTITIONS_MAX, Rebalance, Topology};
 use crate::ids::{DeploymentId, DriveId, StartNumber};
 
 /// Number of the epoch that forms a deployment. Data is written from the next one on.
@@ -35,7 +35,7 @@ pub(crate) fn form(
     parity: u8,
     partition_count: u16,
 ) -> Topology {
-    let drives: Vec<Member> = drives.iter().map(|&drive| Member { drive, out_since: 0 }).collect();
+    let drives: Vec<Member> = drives.iter().map(|&drive| Member::new(drive)).collect();
     Topology {
         deployment,
         number: FORMING,
@@ -43,6 +43,7 @@ pub(crate) fn form(
         ancestors: Vec::new(),
         start: StartNumber::new(0).expect("0 is in range"),
         parity,
+        rebalance: None,
         drives,
         // The log has everything: no copy of any table counts yet.
         in_sync: vec![0; usize::from(partition_count)],
@@ -58,9 +59,7 @@ pub(crate) fn next(previous: &Topology, id: u64, start: StartNumber, out: &[Driv
     let drives: Vec<Member> = previous
         .drives
         .iter()
-        .map(|&member| {
-            if member.is_in() && out.contains(&member.drive) { Member { out_since: number, ..member } } else { member }
-        })
+        .map(|&member| if member.is_in() && out.contains(&member.drive) { member.out(number) } else { member })
         .collect();
     Topology { number, id, ancestors, start, drives, ..previous.clone() }
 }
@@ -69,6 +68,6 @@ pub(crate) fn next(previous: &Topology, id: u64, start: StartNumber, out: &[Driv
 pub(crate) fn with_member(mut epoch: Topology, drive: DriveId) -> Topology {
     assert!(epoch.drives.len() < DRIVES_MAX && epoch.member(drive).is_none(), "a new member has a new place");
     // Masks of copies in sync are by place: a new place at the end leaves them as they are.
-    epoch.drives.push(Member { drive, out_since: 0 });
+    epoch.drives.push(Member::new(drive));
     epoch
 }

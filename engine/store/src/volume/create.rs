@@ -8,7 +8,7 @@ use rt::file::{File, OpenOptions, Sync};
 use super::{CLOSES_MAX, Class, Closed, Volume, VolumePage, files};
 use crate::drive::{Drive, Op, State, is_full};
 use crate::error::{Error, Result};
-use crate::ids::{Geometry, PAGE_BYTES, VolumeId};
+use crate::ids::{DriveId, Geometry, PAGE_BYTES, VolumeId};
 use crate::node::Node;
 use crate::planted::{self, Bug};
 use crate::space::moved::Stray;
@@ -25,11 +25,40 @@ const DATA_SLOT_BYTES_MAX: u64 = 1024 * MIB;
 const LOG_SHARE: u64 = 512;
 const DATA_SHARE: u64 = 256;
 
+/// A drive with less than this share of its size left, and a slot, is nearly full.
+const LOW_SHARE: u64 = 64;
+/// Others have much more room when they have so many times as much left.
+const ROOMY_FACTOR: u64 = 4;
+
+/// Where a volume made now may lie.
+pub(crate) struct Places {
+    pub(crate) geometry: Geometry,
+    /// As many as the volume is wide, or more.
+    drives: Vec<Arc<Drive>>,
+    /// Drives that must have room.
+    needed: usize,
+}
+
+impl Places {
+    /// Whether a volume made now would lie on no better drives than one on these.
+    pub(crate) fn suit(&self, ours: &[DriveId]) -> bool {
+        let is_place = |id: &DriveId| self.drives.iter().any(|drive| drive.id == *id);
+        ours.len() == self.geometry.width() && ours.iter().all(is_place)
+    }
+
+    /// The drives of the volume: of more than it is wide, each as often as its room says.
+    fn pick(&self, volume: VolumeId) -> Vec<Arc<Drive>> {
+        let free: Vec<u64> = self.drives.iter().map(|drive| drive.space().free).collect();
+        let picked = crate::topology::pick(&free, self.geometry.width(), volume.0);
+        picked.into_iter().map(|place| self.drives[place].clone()).collect()
+    }
+}
+
 impl Node {
     /// Makes a volume that is ready to be written: its files, names and first pages are durable on all of its drives.
     ///
-    /// A drive that fails while it is made is taken out, and the volume is made without it. On full drives a log volume
-    /// takes its room from the reserve.
+    /// A drive that fails while it is made is taken out, and the volume is made without it; so it is without a full one, as
+    /// long as enough others have room. On full drives a log volume takes its room from the reserve.
     /// Errors: `Full`, with everything removed again; `Unavailable` when too few drives are left, or none.
     /// Panics if `closes` is longer than `CLOSES_MAX`.
     pub(crate) async fn create_volume(
@@ -68,13 +97,19 @@ impl Node {
         predecessor: Option<Closed>,
     ) -> Result<Arc<Volume>> {
         assert!(closes.len() <= CLOSES_MAX, "a first page closes CLOSES_MAX streams at most");
-        // Each attempt but the last takes at least one drive out.
-        for _ in 0..=DRIVES_MAX {
+        let mut full: Vec<DriveId> = Vec::new();
+        // Each attempt but the last takes at least one drive out, or finds one more that is full.
+        for _ in 0..=2 * DRIVES_MAX {
             if self.refuses_writes() {
                 return Err(Error::Unavailable("too few drives are left to write to"));
             }
-            let (geometry, mut drives) = self.write_geometry().ok_or(Error::Unavailable("no drive is left"))?;
+            let places = match self.places_without(&full) {
+                Some(places) if full.is_empty() || places.drives.len() >= places.needed => places,
+                Some(_) | None if !full.is_empty() => return Err(Error::Full),
+                Some(_) | None => return Err(Error::Unavailable("no drive is left")),
+            };
             let id = self.next_volume_id(rt::this_shard().0);
+            let (geometry, mut drives) = (places.geometry, places.pick(id));
             drives.rotate_left(id.counter() as usize % geometry.width());
             let page = VolumePage {
                 volume: id,
@@ -98,37 +133,63 @@ impl Node {
                 }
                 Err(failures) => {
                     remove_files(id, &drives).await;
-                    self.learn_from(&failures, &drives).await?;
+                    full.extend(self.learn_from(&failures, &drives).await?);
                 }
             }
         }
         Err(Error::Unavailable("no volume can be made"))
     }
 
-    /// The drives and geometry of a volume made now; `None` without a usable drive. Suspect drives get no new volumes
-    /// as long as there are others.
-    pub(crate) fn write_geometry(&self) -> Option<(Geometry, Vec<Arc<Drive>>)> {
+    /// Where a volume made now may lie; `None` without a usable drive.
+    pub(crate) fn places(&self) -> Option<Places> {
+        self.places_without(&[])
+    }
+
+    /// The same without drives that were just found full.
+    fn places_without(&self, full: &[DriveId]) -> Option<Places> {
         let (topology, drives) = (self.topology(), self.drives());
         let members = || drives.iter().filter(|drive| topology.is_in(drive.id));
         let well: Vec<Arc<Drive>> =
             members().filter(|drive| drive.state() == State::In && !drive.is_draining()).cloned().collect();
-        let mut drives =
+        // Suspect drives get no new volumes as long as there are others.
+        let mut drives: Vec<Arc<Drive>> =
             if well.is_empty() { members().filter(|drive| drive.is_usable()).cloned().collect() } else { well };
+        let needed = crate::topology::drives_needed(drives.len(), topology.parity);
+        drives.retain(|drive| !full.contains(&drive.id));
+        let drives = self.without_full(drives, needed);
         let geometry = crate::topology::geometry_for(drives.len(), topology.parity)?;
-        // More drives than a volume is wide: those with the most room, so that mixed sizes fill evenly.
-        if drives.len() > geometry.width() {
-            drives.sort_by_key(|drive| std::cmp::Reverse(drive.space().free));
-            drives.truncate(geometry.width());
-        }
-        Some((geometry, drives))
+        Some(Places { geometry, needed, drives })
+    }
+
+    /// Leaves out drives that have no room for a slot, and those that are nearly full while others have much more: what they
+    /// have left is for tables. All stay if too few were left.
+    fn without_full(&self, drives: Vec<Arc<Drive>>, needed: usize) -> Vec<Arc<Drive>> {
+        let slot_bytes = self.config.data_slot_bytes.unwrap_or(SLOT_BYTES_MIN);
+        let low = |drive: &Drive| drive.space().total / LOW_SHARE + slot_bytes;
+        let without = |drives: Vec<Arc<Drive>>, is_full: &dyn Fn(&Drive) -> bool| {
+            let others: Vec<Arc<Drive>> = drives.iter().filter(|drive| !is_full(drive)).cloned().collect();
+            if others.len() >= needed { others } else { drives }
+        };
+        let drives = without(drives, &|drive| drive.space().free < slot_bytes);
+        let roomy = drives.iter().filter(|drive| drive.space().free >= ROOMY_FACTOR * low(drive)).count();
+        if roomy < needed { drives } else { without(drives, &|drive| drive.space().free < low(drive)) }
     }
 
     /// Bytes of each slot of a log volume made now.
     pub(crate) fn log_slot_bytes(&self) -> u64 {
-        self.write_geometry().map_or(SLOT_BYTES_MIN, |(_, drives)| self.slot_bytes(Class::Log, &drives))
+        self.places().map_or(SLOT_BYTES_MIN, |places| self.slot_bytes(Class::Log, &places.drives))
+    }
+
+    /// Of drives that are empty.
+    pub(crate) fn log_slot_bytes_at_first(&self, total: u64) -> u64 {
+        self.slot_bytes_for(Class::Log, total)
     }
 
     fn slot_bytes(&self, class: Class, drives: &[Arc<Drive>]) -> u64 {
+        self.slot_bytes_for(class, drives.iter().map(|drive| drive.space().free).min().unwrap_or(0))
+    }
+
+    fn slot_bytes_for(&self, class: Class, free: u64) -> u64 {
         let (configured, share, max) = match class {
             Class::Log => (self.config.log_slot_bytes, LOG_SHARE, LOG_SLOT_BYTES_MAX),
             Class::Data => (self.config.data_slot_bytes, DATA_SHARE, DATA_SLOT_BYTES_MAX),
@@ -136,12 +197,15 @@ impl Node {
         if let Some(bytes) = configured {
             return bytes.next_multiple_of(PAGE_BYTES as u64).max(2 * PAGE_BYTES as u64);
         }
-        let free = drives.iter().map(|drive| drive.space().free).min().unwrap_or(0);
         (free / share / MIB * MIB).clamp(SLOT_BYTES_MIN, max)
     }
 
-    /// Full if any drive is; otherwise the drives that failed are taken out.
-    async fn learn_from(self: &Arc<Node>, failures: &[(usize, io::Error)], drives: &[Arc<Drive>]) -> Result<()> {
+    /// The drives that are full; those that failed are taken out.
+    async fn learn_from(
+        self: &Arc<Node>,
+        failures: &[(usize, io::Error)],
+        drives: &[Arc<Drive>],
+    ) -> Result<Vec<DriveId>> {
         for (slot, error) in failures.iter().filter(|(_, error)| !is_full(error)) {
             if error.raw_os_error().is_some_and(files::is_shortage) {
                 return Err(Error::Busy);
@@ -150,7 +214,9 @@ impl Node {
             drives[*slot].count_error(Op::Write);
             self.take_out(drives[*slot].id, "a volume could not be made on it").await?;
         }
-        if failures.iter().any(|(_, error)| is_full(error)) { Err(Error::Full) } else { Ok(()) }
+        let full = failures.iter().filter(|(_, error)| is_full(error)).map(|(slot, _)| &drives[*slot]);
+        // Until the file system is asked again.
+        Ok(full.inspect(|drive| drive.set_space(drive.space().total, 0)).map(|drive| drive.id).collect())
     }
 
     /// Removes a volume for good: its files on all drives that are there. Files on absent drives are no source of

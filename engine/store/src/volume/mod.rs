@@ -171,6 +171,13 @@ impl Volume {
         }
     }
 
+    /// Says that the slot's drive lacks what it had acknowledged: all that it holds is verified.
+    pub(crate) async fn distrust(&self, slot: usize) {
+        if let Some(node) = self.node.upgrade() {
+            node.distrust(&self.drive(slot)).await;
+        }
+    }
+
     /// Whether every slot is well.
     pub(crate) fn is_whole(&self) -> bool {
         self.sick_slots() == 0

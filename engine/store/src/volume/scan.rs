@@ -16,6 +16,9 @@ use crate::node::Node;
 /// First pages of one drive that are read at the same time.
 const READS_IN_FLIGHT: usize = 16;
 
+/// Attempts at a first page: nothing else may say that there is this volume.
+const READ_ATTEMPTS: usize = 3;
+
 /// A slot of a volume, as found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Presence {
@@ -174,7 +177,15 @@ async fn scan_drive(drive: &Arc<Drive>) -> io::Result<Vec<SlotFile>> {
             .iter()
             .map(|&(volume, slot)| {
                 let drive = drive.clone();
-                rt::spawn(async move { (volume, slot, read_page(&drive, volume, slot).await) })
+                rt::spawn(async move {
+                    let mut page = read_page(&drive, volume, slot).await;
+                    for _ in 1..READ_ATTEMPTS {
+                        if page.is_err() {
+                            page = read_page(&drive, volume, slot).await;
+                        }
+                    }
+                    (volume, slot, page)
+                })
             })
             .collect();
         for read in reads {

@@ -26,6 +26,7 @@ pub(crate) struct Run {
     pub(crate) log_slot_bytes: u64,
     pub(crate) accept_missing: bool,
     pub(crate) body_cache_bytes: u64,
+    pub(crate) data_slot_bytes: u64,
 }
 
 impl Run {
@@ -55,13 +56,14 @@ impl Run {
             log_slot_bytes: 512 << 10,
             accept_missing: false,
             body_cache_bytes: 1 << 20,
+            data_slot_bytes: 4 << 20,
         }
     }
 
     pub(crate) fn config(&self) -> Config {
         Config {
             log_slot_bytes: Some(self.log_slot_bytes),
-            data_slot_bytes: Some(4 << 20),
+            data_slot_bytes: Some(self.data_slot_bytes),
             upkeep_every: self.hurried.then_some(Duration::from_millis(20)),
             partitions: 4,
             memory_bytes: 32 << 20,
@@ -127,6 +129,11 @@ impl Run {
             .filter(|three| (0..4).all(|id| self.table_holders(id).iter().any(|drive| !three.contains(drive))))
             .collect();
         fit[from % fit.len()]
+    }
+
+    /// Where the tables of a drive lie.
+    pub(crate) fn tables_of(&self, drive: usize) -> PathBuf {
+        self.tables.path().join(self.dirs[drive].file_name().expect("a drive has a name"))
     }
 
     pub(crate) fn remove(&mut self, drive: usize) {
