@@ -37,4 +37,4 @@ pub use limits::Limits;
 pub use listener::listen;
 pub use response::Response;
 pub use stop::Stop;
-pub use tls::{CertError, CertSource, CertStore, KeyPair};
+pub use tls::{CertError, CertSource, CertStore, KeyPair, Trust};

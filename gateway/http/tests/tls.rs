@@ -9,7 +9,7 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::sync::Arc;
 
-use hafiz_http::{CertSource, CertStore, Limits};
+use hafiz_http::{CertSource, CertStore, Limits, Trust};
 use harness::{Client, STREAM_BYTES, Server, pattern};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -67,6 +67,32 @@ fn each_name_gets_its_certificate_and_a_changed_one_is_taken() {
     let mut client = connect(&server, &at.join("b.crt"), "x.b.test", &rustls::version::TLS13);
     assert_eq!(client.ask("GET", "/hello").text(), "hello");
     assert_eq!(before.ask("GET", "/hello").text(), "hello", "open connections go on");
+}
+
+#[test]
+fn the_command_lines_client_believes_the_very_certificate_by_any_name_and_no_other() {
+    let directory = tempfile::tempdir().unwrap();
+    let (at, elsewhere) = (directory.path().join("served"), directory.path().join("elsewhere"));
+    [&at, &elsewhere].into_iter().for_each(|dir| fs::create_dir(dir).unwrap());
+    write_pair(&at, "a", "a.test");
+    // Another one for the same name.
+    write_pair(&elsewhere, "a", "a.test");
+    let (server, _) = start(&at, Limits::default());
+    let ask = |trusted: &Path, name: &str| -> std::io::Result<String> {
+        let trust = Trust::of(&[trusted.join("a.crt")]).unwrap();
+        let mut stream = trust.encrypt(server.connect_raw(), name)?;
+        std::io::Write::write_all(&mut stream, b"GET /hello HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")?;
+        let mut reply = String::new();
+        std::io::Read::read_to_string(&mut stream, &mut reply)?;
+        Ok(reply)
+    };
+    for name in ["a.test", "other.test", "127.0.0.1"] {
+        assert!(ask(&at, name).unwrap().ends_with("hello"), "{name}");
+        let refused = ask(&elsewhere, name).unwrap_err().to_string();
+        assert!(refused.contains("certificate"), "{name}: {refused}");
+    }
+    assert!(ask(&at, "no name").is_err());
+    assert!(Trust::of(&[at.join("a.key")]).is_err() && Trust::of(&[at.join("none")]).is_err());
 }
 
 #[test]

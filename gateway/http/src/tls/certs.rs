@@ -175,7 +175,7 @@ fn load_pair(pair: &KeyPair, provider: &rustls::crypto::CryptoProvider) -> Resul
     CertifiedKey::from_der(chain, key, provider).map_err(|error| CertError::Pair { path: pair.cert.clone(), error })
 }
 
-fn read_bounded(path: &Path) -> Result<Vec<u8>, CertError> {
+pub(super) fn read_bounded(path: &Path) -> Result<Vec<u8>, CertError> {
     let read = |error| CertError::Read { path: path.into(), error };
     let len = fs::metadata(path).map_err(read)?.len();
     if len > PEM_BYTES_MAX {
