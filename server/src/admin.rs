@@ -20,7 +20,10 @@ use json::Json;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Question {
     pub(crate) ask: Ask,
-    pub(crate) endpoint: String,
+    /// `None`: the server of this machine.
+    pub(crate) endpoint: Option<String>,
+    /// PEM files of certificates to believe, beside those of the settings.
+    pub(crate) ca: Vec<PathBuf>,
     /// Print what the server said instead of a table.
     pub(crate) json: bool,
     /// Settings that say who asks.
@@ -36,6 +39,12 @@ pub(crate) enum Ask {
     DriveOut(String),
     DriveDrain(String),
     DriveUndrain(String),
+    /// MiB in a second; none = as fast as requests let it.
+    Rebalance {
+        pace: Option<u32>,
+        wait: bool,
+    },
+    EndRebalance,
     HealStatus {
         wait: bool,
     },
@@ -51,6 +60,9 @@ hafiz drive replace DRIVE NEWDIR       take in a drive and take another one out
 hafiz drive drain DRIVE                move what a drive holds to others, then take it out
 hafiz drive undrain DRIVE              use it again, as long as it is in
 hafiz drive out DRIVE                  take a drive out at once; what it held is rebuilt on others
+hafiz drive rebalance [--pace MIB] [--wait]
+                                       move slots until drives are about equally full, MIB in a second at most
+hafiz drive rebalance stop             leave slots where they are now
 ";
 
 pub(crate) const HEAL_USAGE: &str = "\
@@ -66,14 +78,16 @@ hafiz backup --to DIR                  copy the metadata into a new or empty dir
 ";
 
 pub(crate) const FLAGS_USAGE: &str = "
-  --endpoint URL              the server [http://127.0.0.1:9000]
+  --endpoint URL              the server [http://127.0.0.1:9000, or https:// if the settings have a certificate]
+  --ca FILE                   PEM certificates to believe of https; else the server's own, as the settings have it,
+                              and the system's
+  --config FILE               the server's TOML file
   --dir DIR                   a drive's directory, beside which the root credentials are found
   --credentials-file FILE     the root credentials
   --region NAME               the server's region [us-east-1]
   --json                      print what the server said
 ";
 
-const ENDPOINT: &str = "http://127.0.0.1:9000";
 /// Pause between two looks at something that takes long.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Exit codes of `hafiz verify`.
@@ -84,8 +98,8 @@ const NOT_KNOWN: u8 = 3;
 /// Reads the arguments after the command `drive`, `heal`, `verify` or `backup`.
 pub(crate) fn parse(command: &str, arguments: &[String]) -> Result<Question, String> {
     let mut question =
-        Question { ask: Ask::Verify, endpoint: ENDPOINT.to_owned(), json: false, flags: cli::Flags::new() };
-    let (mut words, mut wait, mut to) = (Vec::new(), false, None);
+        Question { ask: Ask::Verify, endpoint: None, ca: Vec::new(), json: false, flags: cli::Flags::new() };
+    let (mut words, mut wait, mut pace, mut to) = (Vec::new(), false, None, None);
     let mut arguments = arguments.iter();
     while let Some(argument) = arguments.next() {
         let (flag, value) = match argument.split_once('=') {
@@ -95,11 +109,16 @@ pub(crate) fn parse(command: &str, arguments: &[String]) -> Result<Question, Str
         let mut value = || value.clone().or_else(|| arguments.next().cloned()).ok_or(format!("{flag} needs a value"));
         match flag {
             "--json" => question.json = true,
-            "--wait" if command == "heal" => wait = true,
+            "--wait" if command == "heal" || words == ["rebalance"] => wait = true,
+            "--pace" if words == ["rebalance"] => {
+                let bad = "--pace needs a number of MiB in a second";
+                pace = Some(value()?.parse().ok().filter(|&pace| pace > 0).ok_or(bad)?);
+            }
             "--to" if command == "backup" => to = Some(value()?),
-            "--endpoint" => question.endpoint = value()?,
+            "--endpoint" => question.endpoint = Some(value()?),
+            "--ca" => question.ca.push(value()?.into()),
             "--dir" => add(&mut question.flags, "dirs", flag, value()?),
-            "--credentials-file" | "--region" => {
+            "--credentials-file" | "--region" | "--config" => {
                 let value = value()?;
                 add(&mut question.flags, flag.trim_start_matches('-'), flag, value);
             }
@@ -122,6 +141,8 @@ pub(crate) fn parse(command: &str, arguments: &[String]) -> Result<Question, Str
         ("drive", ["out", which]) => Ask::DriveOut(drive(which)?),
         ("drive", ["drain", which]) => Ask::DriveDrain(drive(which)?),
         ("drive", ["undrain", which]) => Ask::DriveUndrain(drive(which)?),
+        ("drive", ["rebalance"]) => Ask::Rebalance { pace, wait },
+        ("drive", ["rebalance", "stop"]) if !wait && pace.is_none() => Ask::EndRebalance,
         ("heal", ["status"]) => Ask::HealStatus { wait },
         ("verify", []) => Ask::Verify,
         ("backup", []) if to.is_some() => Ask::Backup(dir(&to.unwrap_or_default())?),
@@ -142,7 +163,8 @@ fn add(flags: &mut cli::Flags, name: &str, flag: &str, value: String) {
 ///
 /// Exit code: 0 when it was done or nothing is amiss, 1 when it was refused or something is; of `verify` as in its help.
 pub(crate) fn run(question: &Question, settings: &Settings) -> ExitCode {
-    let outcome = Client::open(&question.endpoint, settings).and_then(|client| answer(question, &client));
+    let outcome =
+        Client::open(question.endpoint.as_deref(), &question.ca, settings).and_then(|client| answer(question, &client));
     outcome.unwrap_or_else(|error| {
         eprintln!("hafiz: {error}");
         ExitCode::from(if question.ask == Ask::Verify { NOT_KNOWN } else { crate::REFUSED })
@@ -190,6 +212,21 @@ fn answer(question: &Question, client: &Client) -> Result<ExitCode, String> {
             let drive = which(client, drive)?;
             let reply = client.post(&format!("drives/{drive}/undrain"), &[])?;
             print(&reply, format!("drive {drive} is used again\n"));
+        }
+        Ask::Rebalance { pace, wait } => {
+            let pace = pace.map(|pace| pace.to_string());
+            let parameters: Vec<(&str, &str)> = pace.iter().map(|pace| ("pace", pace.as_str())).collect();
+            let mut reply = client.post("drives/rebalance", &parameters)?;
+            while *wait && reply.truth("rebalancing") {
+                progress(&show::rebalance_line(&reply));
+                std::thread::sleep(LOOK_EVERY);
+                reply = client.get("heal")?;
+            }
+            print(&reply, format!("{}\n", show::rebalance_line(&reply)));
+        }
+        Ask::EndRebalance => {
+            let reply = client.post("drives/rebalance/stop", &[])?;
+            print(&reply, "slots stay where they are now\n".to_owned());
         }
         Ask::HealStatus { wait } => {
             let reply = loop {
@@ -288,12 +325,15 @@ mod tests {
         check("drive list", Ask::DriveList);
         check("drive add /mnt/d7", Ask::DriveAdd("/mnt/d7".into()));
         check("drive replace 0ab1 /mnt/d7", Ask::DriveReplace("0ab1".to_owned(), "/mnt/d7".into()));
+        check("drive rebalance", Ask::Rebalance { pace: None, wait: false });
+        check("drive rebalance --pace 50 --wait", Ask::Rebalance { pace: Some(50), wait: true });
+        check("drive rebalance stop", Ask::EndRebalance);
         check("drive out /mnt/d3 --json", Ask::DriveOut("/mnt/d3".to_owned()));
         check("heal --wait status", Ask::HealStatus { wait: true });
         check("verify --endpoint http://h:1 --dir /d", Ask::Verify);
         check("backup --to /b --dir /d", Ask::Backup("/b".into()));
         let question = parsed("drive --endpoint=http://h:1 list --dir /mnt/d0 --json").unwrap();
-        assert_eq!((question.endpoint.as_str(), question.json), ("http://h:1", true));
+        assert_eq!((question.endpoint.as_deref(), question.json), (Some("http://h:1"), true));
         assert_eq!(question.flags["dirs"].words, ["/mnt/d0"]);
     }
 
@@ -310,6 +350,8 @@ mod tests {
             ("drive", "hafiz drive list"),
             ("drive add", "hafiz drive add DIR"),
             ("drive list --wait", "unknown flag --wait"),
+            ("drive rebalance --pace 0", "--pace needs a number"),
+            ("drive rebalance --pace 5 stop", "hafiz drive rebalance stop"),
             ("drive list --endpoint", "--endpoint needs a value"),
             ("heal", "hafiz heal status"),
             ("verify now", "hafiz verify"),

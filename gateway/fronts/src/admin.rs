@@ -33,6 +33,8 @@ pub(crate) fn parse(method: &str, path: &str, address: &Address) -> Result<Admin
         ["drives", drive, "out"] => ("POST", AdminRequest::TakeOutDrive { drive: (*drive).to_owned() }),
         ["drives", drive, "drain"] => ("POST", AdminRequest::DrainDrive { drive: (*drive).to_owned() }),
         ["drives", drive, "undrain"] => ("POST", AdminRequest::UndrainDrive { drive: (*drive).to_owned() }),
+        ["drives", "rebalance"] => ("POST", AdminRequest::Rebalance { pace_mib: pace(address)? }),
+        ["drives", "rebalance", "stop"] => ("POST", AdminRequest::EndRebalance),
         ["heal"] => ("GET", AdminRequest::HealStatus),
         ["verify"] if method == "POST" => ("POST", AdminRequest::Verify),
         ["verify"] => ("GET", AdminRequest::VerifyStatus),
@@ -44,6 +46,17 @@ pub(crate) fn parse(method: &str, path: &str, address: &Address) -> Result<Admin
         return Err(AdminReply::refused(405, &format!("this is asked for with {wanted}")));
     }
     Ok(request)
+}
+
+/// MiB in a second; without one as fast as it goes.
+fn pace(address: &Address) -> Result<u32, AdminReply> {
+    match address.query.get_filled("pace") {
+        None => Ok(0),
+        Some(pace) => {
+            let bad = || AdminReply::refused(400, "the pace is a number of MiB in a second");
+            pace.parse().ok().filter(|&pace| pace > 0).ok_or_else(bad)
+        }
+    }
 }
 
 /// As HTTP.
@@ -85,6 +98,11 @@ mod tests {
         check("POST", "/-/admin/v1/drives/ab/drain", Ok(AdminRequest::DrainDrive { drive: drive() }));
         let replace = AdminRequest::ReplaceDrive { old: drive(), dir: "/d".into() };
         check("POST", "/-/admin/v1/drives/replace?old=ab&dir=/d", Ok(replace));
+        check("POST", "/-/admin/v1/drives/rebalance", Ok(AdminRequest::Rebalance { pace_mib: 0 }));
+        check("POST", "/-/admin/v1/drives/rebalance?pace=50", Ok(AdminRequest::Rebalance { pace_mib: 50 }));
+        check("POST", "/-/admin/v1/drives/rebalance?pace=0", Err(400));
+        check("POST", "/-/admin/v1/drives/rebalance?pace=fast", Err(400));
+        check("POST", "/-/admin/v1/drives/rebalance/stop", Ok(AdminRequest::EndRebalance));
         check("GET", "/-/admin/v1/heal", Ok(AdminRequest::HealStatus));
         check("POST", "/-/admin/v1/verify", Ok(AdminRequest::Verify));
         check("GET", "/-/admin/v1/verify", Ok(AdminRequest::VerifyStatus));

@@ -38,6 +38,11 @@ pub enum AdminRequest {
     UndrainDrive {
         drive: String,
     },
+    /// Has slots moved until drives are about equally full, at most so many MiB in a second (0 = as fast as it goes).
+    Rebalance {
+        pace_mib: u32,
+    },
+    EndRebalance,
     HealStatus,
     /// Begins to read and check every object, unless that is under way.
     Verify,
@@ -59,6 +64,7 @@ impl Administrative for AdminRequest {
             AdminRequest::TakeOutDrive { .. } => actions::TAKE_OUT_DRIVE,
             AdminRequest::ReplaceDrive { .. } => actions::REPLACE_DRIVE,
             AdminRequest::DrainDrive { .. } | AdminRequest::UndrainDrive { .. } => actions::DRAIN_DRIVE,
+            AdminRequest::Rebalance { .. } | AdminRequest::EndRebalance => actions::REBALANCE,
             AdminRequest::HealStatus => actions::GET_HEAL_STATUS,
             AdminRequest::Verify | AdminRequest::VerifyStatus => actions::VERIFY,
             AdminRequest::Backup { .. } | AdminRequest::BackupStatus => actions::BACKUP,
@@ -89,6 +95,8 @@ pub async fn administer(ops: &Ops, request: Authorized<AdminRequest>) -> AdminRe
         AdminRequest::ReplaceDrive { old, dir } => replace_drive(ops, &old, dir).await,
         AdminRequest::DrainDrive { drive } => drain_drive(ops, &drive).await,
         AdminRequest::UndrainDrive { drive } => undrain_drive(ops, &drive).await,
+        AdminRequest::Rebalance { pace_mib } => rebalance(ops, pace_mib).await,
+        AdminRequest::EndRebalance => end_rebalance(ops).await,
         AdminRequest::HealStatus => Ok(ok(heal_status(ops))),
         AdminRequest::Verify => Ok(verify::begin(ops).await),
         AdminRequest::VerifyStatus => Ok(verify::status(ops)),
@@ -120,6 +128,7 @@ fn list_drives(ops: &Ops) -> AdminReply {
 fn drive_of(json: &mut Json, drive: &DriveStatus) {
     let state = match drive.state {
         DriveState::In if drive.is_draining => "draining",
+        DriveState::In if drive.is_behind => "behind",
         DriveState::In => "in",
         DriveState::Suspect => "suspect",
         DriveState::Out => "out",
@@ -131,6 +140,8 @@ fn drive_of(json: &mut Json, drive: &DriveStatus) {
         .text("state", state)
         .number("total_bytes", drive.total_bytes)
         .number("free_bytes", drive.free_bytes)
+        .number("used_bytes", drive.used_bytes)
+        .number_if("target_bytes", drive.target_bytes)
         .number("read_errors", drive.read_errors)
         .number("write_errors", drive.write_errors)
         .number("slots", drive.slots as u64)
@@ -190,6 +201,16 @@ async fn undrain_drive(ops: &Ops, drive: &str) -> Outcome<AdminReply> {
     Ok(done("drive", id))
 }
 
+async fn rebalance(ops: &Ops, pace_mib: u32) -> Outcome<AdminReply> {
+    ops.store.rebalance(pace_mib).await.map_err(refuse)?;
+    Ok(AdminReply { status: 202, json: heal_status(ops) })
+}
+
+async fn end_rebalance(ops: &Ops) -> Outcome<AdminReply> {
+    ops.store.end_rebalance().await.map_err(refuse)?;
+    Ok(ok(heal_status(ops)))
+}
+
 fn heal_status(ops: &Ops) -> String {
     let heal = ops.store.heal_status();
     let seconds = |time: Option<types::Timestamp>| time.map(|time| time.0 / 1_000_000_000);
@@ -207,6 +228,7 @@ fn heal_status(ops: &Ops) -> String {
         .number("table_bytes_short", heal.table_bytes_short)
         .number("table_copies_checked", heal.table_copies_checked)
         .number("waiting_for_drive", heal.waiting_for_drive)
+        .number("drives_behind", heal.drives_behind)
         .number("stripes_checked", heal.stripes_checked)
         .number("fragments_repaired", heal.fragments_repaired)
         .number("stripes_lost", heal.stripes_lost)
@@ -223,6 +245,13 @@ fn heal_status(ops: &Ops) -> String {
         .number("scrub_rounds", heal.rounds)
         .number_if("scrub_round_began", seconds(heal.round_began))
         .number_if("scrub_last_full_round", seconds(heal.last_full_round))
+        .truth("rebalancing", heal.balance.running)
+        .truth("rebalance_waits", heal.balance.waits)
+        .number("rebalance_pace_mib", u64::from(heal.balance.pace_mib))
+        .number("rebalance_bytes_done", heal.balance.bytes_done)
+        .number("rebalance_bytes_left", heal.balance.bytes_left)
+        .number("rebalance_bytes_per_second", heal.balance.rate)
+        .number_if("rebalance_seconds_left", heal.balance.seconds_left)
         .close('}')
         .finish()
 }

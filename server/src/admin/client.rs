@@ -2,8 +2,10 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use http::Trust;
 use s3::head::Head;
 use s3::query::encode_into;
 use s3::sigv4::Signer;
@@ -12,6 +14,10 @@ use super::json::Json;
 use crate::credentials::{self, Credentials};
 use crate::settings::Settings;
 
+const HOST: &str = "127.0.0.1:9000";
+/// Where systems keep the authorities that they believe.
+const SYSTEM_BUNDLES: [&str; 3] =
+    ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
 const PREFIX: &str = "/-/admin/v1/";
 /// The hash of no body.
 const EMPTY_SHA256: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
@@ -24,24 +30,37 @@ const REPLY_BYTES_MAX: u64 = 16 << 20;
 pub(super) struct Client {
     /// Host and port.
     host: String,
+    /// `None`: without TLS.
+    trust: Option<Trust>,
     region: String,
     credentials: Credentials,
 }
 
 impl Client {
-    pub(super) fn open(endpoint: &str, settings: &Settings) -> Result<Client, String> {
-        let host = match endpoint.split_once("://") {
-            Some(("http", host)) => host.trim_end_matches('/'),
-            Some(("https", _)) => {
-                return Err(
-                    "https is not spoken here: ask on the server's machine, on an address without TLS".to_owned()
-                );
-            }
-            _ => return Err(format!("{endpoint}: write http://HOST:PORT")),
+    /// A client of that server, or of the one on this machine that the settings are of. Certificates in `ca` are believed;
+    /// without any, those that the settings serve and those that the system believes.
+    pub(super) fn open(endpoint: Option<&str>, ca: &[PathBuf], settings: &Settings) -> Result<Client, String> {
+        let own = own_certificates(settings)?;
+        let (host, is_tls) = match endpoint.map(|endpoint| (endpoint, endpoint.split_once("://"))) {
+            None => (HOST, !own.is_empty() || !ca.is_empty()),
+            Some((_, Some(("http", host)))) => (host.trim_end_matches('/'), false),
+            Some((_, Some(("https", host)))) => (host.trim_end_matches('/'), true),
+            Some((endpoint, _)) => return Err(format!("{endpoint}: write http://HOST:PORT or https://HOST:PORT")),
         };
-        let host = if host.contains(':') { host.to_owned() } else { format!("{host}:80") };
+        let has_port = host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+        let default_port = if is_tls { 443 } else { 80 };
+        let host = if has_port { host.to_owned() } else { format!("{host}:{default_port}") };
+        let trust = match (is_tls, ca) {
+            (false, _) => None,
+            (true, []) => {
+                let system = SYSTEM_BUNDLES.map(PathBuf::from).into_iter().find(|bundle| bundle.exists());
+                Some(own.into_iter().chain(system).collect::<Vec<_>>())
+            }
+            (true, ca) => Some(ca.to_vec()),
+        };
+        let trust = trust.map(|files| Trust::of(&files)).transpose().map_err(|error| error.to_string())?;
         let credentials = credentials::find(settings)?;
-        Ok(Client { host, region: settings.region.clone(), credentials })
+        Ok(Client { host, trust, region: settings.region.clone(), credentials })
     }
 
     pub(super) fn get(&self, path: &str) -> Result<Json, String> {
@@ -77,11 +96,15 @@ impl Client {
     fn exchange(&self, method: &str, target: &str) -> std::io::Result<(u16, String)> {
         let head = self.head(method, target);
         let address = self.host.to_socket_addrs()?.next().ok_or(std::io::ErrorKind::NotFound)?;
-        let mut stream = TcpStream::connect_timeout(&address, CONNECT_TIME_MAX)?;
+        let stream = TcpStream::connect_timeout(&address, CONNECT_TIME_MAX)?;
         stream.set_read_timeout(Some(REPLY_TIME_MAX))?;
-        stream.write_all(head.as_bytes())?;
-        let mut reply = Vec::new();
-        stream.take(REPLY_BYTES_MAX).read_to_end(&mut reply)?;
+        let reply = match &self.trust {
+            None => say_and_hear(stream, &head)?,
+            Some(trust) => {
+                let name = self.host.rsplit_once(':').map_or(self.host.as_str(), |(name, _)| name);
+                say_and_hear(trust.encrypt(stream, name.trim_matches(['[', ']']))?, &head)?
+            }
+        };
         let reply = String::from_utf8_lossy(&reply);
         let parts = reply.split_once("\r\n\r\n").and_then(|(head, body)| {
             let status = head.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok()?;
@@ -108,6 +131,25 @@ impl Client {
             signer.timestamp(),
         )
     }
+}
+
+fn say_and_hear(mut stream: impl Read + Write, head: &str) -> std::io::Result<Vec<u8>> {
+    stream.write_all(head.as_bytes())?;
+    stream.flush()?;
+    let mut reply = Vec::new();
+    stream.take(REPLY_BYTES_MAX).read_to_end(&mut reply)?;
+    Ok(reply)
+}
+
+/// The certificates that a server with these settings serves.
+fn own_certificates(settings: &Settings) -> Result<Vec<PathBuf>, String> {
+    if let Some(cert) = &settings.tls_cert {
+        return Ok(vec![cert.clone()]);
+    }
+    let Some(dir) = &settings.tls_dir else { return Ok(Vec::new()) };
+    let entries = std::fs::read_dir(dir).map_err(|error| format!("read {}: {error}", dir.display()))?;
+    let is_cert = |path: &Path| path.extension().is_some_and(|extension| extension == "crt" || extension == "pem");
+    Ok(entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| is_cert(path)).collect())
 }
 
 fn element<'t>(text: &'t str, name: &str) -> Option<&'t str> {

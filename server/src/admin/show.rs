@@ -10,7 +10,9 @@ pub(super) const ID_LEN: usize = 32;
 const LOST_SHOWN: usize = 20;
 
 pub(super) fn drives(reply: &Json) -> String {
-    let mut rows = vec![["DRIVE", "STATE", "SIZE", "FREE", "SLOTS", "LOST", "ERRORS", "DIRECTORY"].map(str::to_owned)];
+    let mut rows = vec![
+        ["DRIVE", "STATE", "SIZE", "FREE", "USED", "TARGET", "SLOTS", "LOST", "ERRORS", "DIRECTORY"].map(str::to_owned),
+    ];
     for drive in reply.list("drives") {
         let size = |name| match drive.number(name) {
             0 => "-".to_owned(),
@@ -21,6 +23,8 @@ pub(super) fn drives(reply: &Json) -> String {
             drive.text("state").to_owned(),
             size("total_bytes"),
             size("free_bytes"),
+            size("used_bytes"),
+            size("target_bytes"),
             drive.number("slots").to_string(),
             drive.number("slots_lost").to_string(),
             (drive.number("read_errors") + drive.number("write_errors")).to_string(),
@@ -68,6 +72,25 @@ pub(super) fn heal_line(reply: &Json) -> String {
     line
 }
 
+pub(super) fn rebalance_line(reply: &Json) -> String {
+    let done = bytes_of(reply.number("rebalance_bytes_done"));
+    if !reply.truth("rebalancing") {
+        return format!("drives are as even as it goes; {done} were moved");
+    }
+    if reply.truth("rebalance_waits") {
+        return "waits until nothing is missing".to_owned();
+    }
+    let left = match reply.number_if("rebalance_seconds_left") {
+        Some(seconds) => format!(", {seconds} s left"),
+        None => String::new(),
+    };
+    format!(
+        "{done} moved, {} to go at {}/s{left}",
+        bytes_of(reply.number("rebalance_bytes_left")),
+        bytes_of(reply.number("rebalance_bytes_per_second")),
+    )
+}
+
 /// Whether something is lost that no waiting brings back.
 pub(super) fn is_lost(reply: &Json) -> bool {
     ["stripes_lost", "slots_hollow", "volumes_gone"].iter().any(|name| reply.number(name) > 0)
@@ -82,6 +105,9 @@ pub(super) fn heal(reply: &Json, now: u64) -> String {
     let number = |name| reply.number(name);
     let verdict = match (reply.truth("whole"), is_lost(reply)) {
         (true, _) => "whole: nothing is missing".to_owned(),
+        (false, false) if number("drives_behind") > 0 => {
+            format!("{} drives were behind and are verified; {}", number("drives_behind"), heal_line(reply))
+        }
         (false, false) => heal_line(reply),
         (false, true) => format!(
             "lost: {} stripes cannot be read, {} slots lack something, {} volumes are gone: hafiz verify names the objects",
@@ -125,6 +151,9 @@ pub(super) fn heal(reply: &Json, now: u64) -> String {
         None => "none was completed".to_owned(),
     };
     line("full scrub rounds", last);
+    if reply.truth("rebalancing") {
+        line("rebalance", rebalance_line(reply));
+    }
     text
 }
 
@@ -214,13 +243,13 @@ mod tests {
     #[test]
     fn drives_are_a_table_with_aligned_columns() {
         let reply = r#"{"drives":[{"id":"ab","dir":"/d0","state":"in","total_bytes":1099511627776,"free_bytes":5,
-            "read_errors":1,"write_errors":2,"slots":3,"slots_lost":0},{"id":"abc","dir":"/d1","state":"missing"}]}"#;
+            "used_bytes":4,"target_bytes":null,"read_errors":1,"write_errors":2,"slots":3,"slots_lost":0},{"id":"abc","dir":"/d1","state":"missing"}]}"#;
         let text = drives(&Json::parse(reply).unwrap());
         assert_eq!(
             text,
-            "DRIVE  STATE    SIZE      FREE  SLOTS  LOST  ERRORS  DIRECTORY\n\
-             ab     in       1.00 TiB  5 B   3      0     3       /d0\n\
-             abc    missing  -         -     0      0     0       /d1\n"
+            "DRIVE  STATE    SIZE      FREE  USED  TARGET  SLOTS  LOST  ERRORS  DIRECTORY\n\
+             ab     in       1.00 TiB  5 B   4 B   -       3      0     3       /d0\n\
+             abc    missing  -         -     -     -       0      0     0       /d1\n"
         );
     }
 
