@@ -10,6 +10,7 @@ import time
 import pytest
 import server as hafiz
 import wire
+from test_full import small_file_systems
 
 SIZES = [0, 5_000, 32_769, 300_000, 3_000_000]
 HEAL_SECONDS_MAX = 120
@@ -80,7 +81,9 @@ def wait_whole(deployment):
 def test_the_list_shows_every_drive(deployment):
     text = run(deployment, "drive", "list")
     lines = text.splitlines()
-    assert lines[0].split() == ["DRIVE", "STATE", "SIZE", "FREE", "SLOTS", "LOST", "ERRORS", "DIRECTORY"]
+    assert lines[0].split() == [
+        "DRIVE", "STATE", "SIZE", "FREE", "USED", "TARGET", "SLOTS", "LOST", "ERRORS", "DIRECTORY",
+    ]  # fmt: skip
     assert [line.split()[-1] for line in lines[1:]] == [str(d) for d in deployment.dirs]
     assert all(line.split()[1] == "in" for line in lines[1:])
 
@@ -192,6 +195,126 @@ def test_a_drained_drive_leaves_when_it_is_empty(deployment):
     shutil.rmtree(deployment.dirs[0])
     kept.check()
     run(deployment, "verify")
+
+
+def test_a_drain_goes_on_after_a_kill_and_a_start(deployment):
+    kept = Kept(deployment)
+    kept.put("before")
+    run(deployment, "drive", "add", new_dir(deployment))
+    deployment.dirs.append(new_dir(deployment))
+    leaving = str(deployment.dirs[3])
+    run(deployment, "drive", "drain", leaving)
+    deployment.kill()
+    deployment.start()
+    # Nobody asks again.
+    wire.wait_until(lambda: leaving not in drives(deployment), HEAL_SECONDS_MAX, "the end of the drain")
+    kept.check()
+    shutil.rmtree(leaving)
+    kept.check()
+    run(deployment, "verify")
+    # What was stopped stays stopped.
+    staying = str(deployment.dirs[4])
+    run(deployment, "drive", "drain", staying)
+    run(deployment, "drive", "undrain", staying)
+    deployment.kill()
+    deployment.start()
+    assert drives(deployment)[staying]["state"] == "in"
+
+
+def test_a_copy_in_the_place_of_a_drive_is_known_to_be_behind(deployment):
+    kept = Kept(deployment)
+    kept.put("before")
+    original, copy = deployment.dirs[2], deployment.place / "copy"
+    # As an image of a drive in use: what is open in it is not consistent, and need not be.
+    shutil.copytree(original, copy)
+    kept.put("after")
+    deployment.kill()
+    shutil.rmtree(original)
+    deployment.dirs[2] = copy
+    deployment.start()
+    assert "lacks what it had acknowledged" in "".join(deployment.output)
+    kept.check()
+    wait_whole(deployment)
+    run(deployment, "verify")
+    for n in (0, 5):
+        shutil.rmtree(deployment.dirs[n])
+    kept.check()
+
+
+def test_slots_are_evened_out_onto_a_drive_that_was_added():
+    with small_file_systems(7, 256) as dirs:
+        flags = ["--log-slot", "8MiB", "--data-slot", "8MiB", "--cache", "0", "--partitions", "8"]
+        server = hafiz.Server(dirs[:6], flags, variables={"HAFIZ_MEMORY": "256MiB", "HAFIZ_BUFFERS": "40MiB"})
+        server.start()
+        try:
+            kept = Kept(server)
+            assert "nothing to do" in run(server, "drive", "rebalance", code=1)
+            for n in range(60):
+                kept.put(f"old{n}")
+            run(server, "drive", "add", dirs[6])
+            server.dirs.append(dirs[6])
+            used = lambda: [drive["used_bytes"] for drive in drives(server).values()]
+            before = used()
+            run(server, "drive", "rebalance", "--pace", "1")
+            assert json.loads(run(server, "heal", "status", "--json"))["rebalancing"]
+            assert all(drive["target_bytes"] for drive in drives(server).values())
+            # It goes on after a start, and at another pace.
+            server.kill()
+            server.start()
+            assert json.loads(run(server, "heal", "status", "--json"))["rebalancing"]
+            text = run(server, "drive", "rebalance", "--wait")
+            assert "as even as it goes" in text
+            after = used()
+            assert max(after) - min(after) < (max(before) - min(before)) // 2, (before, after)
+            kept.check()
+            run(server, "verify")
+            run(server, "drive", "rebalance", "stop")
+        finally:
+            server.kill()
+
+
+def test_the_commands_speak_tls(tmp_path):
+    make = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=store.test"]
+    names = ["-addext", "subjectAltName=DNS:localhost"]
+    for name in ("server", "other"):
+        files = ["-keyout", tmp_path / f"{name}.key", "-out", tmp_path / f"{name}.crt"]
+        subprocess.run([*make, *names, *files], check=True, capture_output=True)
+    cert, key = tmp_path / "server.crt", tmp_path / "server.key"
+    with hafiz.Deployment(drives=2, flags=["--tls-cert", cert, "--tls-key", key]) as deployment:
+        def ask(*words, endpoint, code=0, **settings):
+            keys = {"HAFIZ_ROOT_USER": hafiz.USER, "HAFIZ_ROOT_PASSWORD": hafiz.PASSWORD, **settings}
+            command = [str(hafiz.BINARY), *map(str, words), "--endpoint", endpoint]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=hafiz.environment(**keys))
+            assert done.returncode == code, (words, done)
+            return done.stdout + done.stderr
+
+        address, name = f"https://127.0.0.1:{deployment.port}", f"https://localhost:{deployment.port}"
+        own = {"HAFIZ_TLS_CERT": cert, "HAFIZ_TLS_KEY": key}
+        # With the server's settings its own certificate is believed, whatever name it is asked by.
+        assert ask("drive", "list", endpoint=address, **own).count("\n") == 3
+        assert ask("drive", "list", endpoint=address, HAFIZ_TLS_DIR=tmp_path).count("\n") == 3
+        config = tmp_path / "hafiz.toml"
+        config.write_text(f'tls-cert = "{cert}"\ntls-key = "{key}"\n')
+        assert ask("heal", "status", "--config", config, endpoint=address).startswith("state")
+        for endpoint in (address, name):
+            assert "everything is there" in ask("verify", "--ca", cert, endpoint=endpoint)
+        # Nobody else's is, and a port with TLS does not answer without.
+        assert "certificate" in ask("drive", "list", endpoint=address, code=1)
+        assert "certificate" in ask("drive", "list", "--ca", tmp_path / "other.crt", endpoint=address, code=1)
+        assert "no certificate" in ask("drive", "list", "--ca", config, endpoint=address, code=1)
+        ask("drive", "list", endpoint=f"http://127.0.0.1:{deployment.port}", code=1)
+        # One that an authority signed is believed by the name it is for.
+        deployment.stop()
+        openssl = lambda *words: subprocess.run(["openssl", *map(str, words)], check=True, capture_output=True)
+        (tmp_path / "names").write_text("subjectAltName=DNS:localhost\n")
+        request = tmp_path / "server.csr"
+        openssl("req", "-new", "-key", key, "-subj", "/CN=localhost", "-out", request)
+        openssl("x509", "-req", "-in", request, "-CA", tmp_path / "other.crt", "-CAkey", tmp_path / "other.key",
+                "-days", "2", "-extfile", tmp_path / "names", "-out", cert)  # fmt: skip
+        deployment.start()
+        address, name = f"https://127.0.0.1:{deployment.port}", f"https://localhost:{deployment.port}"
+        assert "state" in ask("heal", "status", "--ca", tmp_path / "other.crt", endpoint=name)
+        assert "certificate" in ask("heal", "status", "--ca", tmp_path / "other.crt", endpoint=address, code=1)
 
 
 def test_each_refusal_says_what_to_do(deployment):

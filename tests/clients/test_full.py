@@ -1,5 +1,6 @@
 """Full drives: a clear storage-full error, deletes that go on, and recovery without a restart."""
 
+import contextlib
 import shutil
 import subprocess
 import tempfile
@@ -13,15 +14,17 @@ from test_objects import MIB, noise
 DRIVE_MIB = 160
 
 
-@pytest.fixture
-def small_drives():
-    """Six file systems of a fixed size in memory. Mounting wants root, as CI has it."""
+@contextlib.contextmanager
+def small_file_systems(count, *sizes_mib):
+    """File systems of a fixed size in memory, a directory in each of them; the last size is that of the rest. Mounting wants
+    root, as CI has it."""
     place = Path(tempfile.mkdtemp(prefix="hafiz-full-"))
-    drives = [place / f"drive{n}" for n in range(1, 7)]
+    drives = [place / f"drive{n}" for n in range(1, count + 1)]
+    sizes = [*sizes_mib, *[sizes_mib[-1]] * (count - len(sizes_mib))]
     try:
-        for drive in drives:
+        for drive, size in zip(drives, sizes):
             drive.mkdir()
-            subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DRIVE_MIB}m", "hafiz-test", drive], check=True)
+            subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}m", "hafiz-test", drive], check=True)
         yield [drive / "data" for drive in drives]
     finally:
         for drive in drives:
@@ -30,9 +33,19 @@ def small_drives():
 
 
 @pytest.fixture
-def running(small_drives):
+def small_drives():
+    with small_file_systems(6, DRIVE_MIB) as dirs:
+        yield dirs
+
+
+def server_on(dirs):
     flags = ["--log-slot", "8MiB", "--data-slot", "16MiB", "--partitions", "8"]
-    server = hafiz.Server(small_drives, flags, variables={"HAFIZ_MEMORY": "256MiB", "HAFIZ_BUFFERS": "40MiB"})
+    return hafiz.Server(dirs, flags, variables={"HAFIZ_MEMORY": "256MiB", "HAFIZ_BUFFERS": "40MiB"})
+
+
+@pytest.fixture
+def running(small_drives):
+    server = server_on(small_drives)
     server.start()
     yield server
     if server.process is not None:
@@ -106,3 +119,32 @@ def test_a_large_upload_into_full_drives_is_refused_and_leaves_nothing(running):
         return client.request("PUT", "/full/fits", body=noise(16 * MIB)).status == 200
     wire.wait_until(has_room, 60, "room after a refused upload")
     client.close()
+
+
+def test_one_small_drive_among_six_does_not_end_it_all():
+    """A third of the size of the others: what they have beyond that is used all the same, and the parity stays."""
+    with small_file_systems(6, 100, 2 * DRIVE_MIB) as dirs:
+        server = server_on(dirs)
+        server.start()
+        try:
+            client = wire.Client(server.port)
+            assert client.request("PUT", "/full").status == 200
+            stored = fill(client, MIB, "a")
+            # 4+2 until the small one is full, then 3+2 on the others; the reserve is 48 MiB and 4 for tables on each.
+            assert len(stored) > 4 * 100 + 100, len(stored)
+            contents = {key: n for n, key in enumerate(stored)}
+            for key in stored[:200]:
+                assert client.request("DELETE", key).status == 204
+            wire.wait_until(lambda: client.request("PUT", "/full/again", body=noise(MIB)).status == 200, 60, "room after deletes")
+            client.close()
+            server.kill()
+            shutil.rmtree(dirs[4])
+            shutil.rmtree(dirs[5])
+            server.start()
+            client = wire.Client(server.port)
+            for key in stored[200::10]:
+                answer = client.request("GET", key)
+                assert answer.status == 200 and answer.body == noise(MIB, contents[key]), key
+            client.close()
+        finally:
+            server.kill()
