@@ -271,8 +271,10 @@ def test_with_freed_logs_and_no_tables_the_start_names_recover_and_bodies_come_w
         deployment.start()
     assert "open partition 0" in refused.value.output and "hafiz recover" in refused.value.output
     # One partition's tables are lost, those of the others name what is in them; which bucket it was is not known any more.
-    recover(deployment.dirs, "--into", tmp_path / "one", code=(1, 2))
+    report = recover(deployment.dirs, "--into", tmp_path / "one", code=2)
+    assert "the name of bucket" in report and "everything that was alive" not in report
     found = json.loads((tmp_path / "one" / "manifest.json").read_text())["found"]
+    assert {entry["bucket"] for entry in found if entry["what"] == "object"} == {None}
     named = {entry["key"]: entry for entry in found if entry["what"] == "object"}
     for key, body in bodies.items():
         if key in named:

@@ -153,6 +153,7 @@ impl Report {
             || self.batches_lost() > 0
             || !self.volumes_headless.is_empty()
             || self.unreadable_records > 0
+            || self.buckets.iter().any(|bucket| bucket.name.is_none())
     }
 
     /// Whether it is certain of every partition what is current.

@@ -34,6 +34,11 @@ pub(super) fn run(source: &Source, options: &Options, each: Each<'_>) -> Result<
     for partition in source.partitions_with_tables().map_err(RunError::Source)? {
         weights.entry(partition).or_default();
     }
+    // One of which nothing is left is not certain either.
+    let known = source.topology.as_ref().map_or(0, |topology| topology.partition_count());
+    for partition in (0..known).map(PartitionId) {
+        weights.entry(partition).or_default();
+    }
     let report = report::begin(source, &logs);
     let mut run = Run { source, options, logs: &logs, buckets, claims, report, each };
     run.take_buckets_of_tables();
