@@ -4,6 +4,8 @@ use std::fmt;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
 
 use crate::{sys, uring};
 
@@ -11,6 +13,9 @@ use crate::{sys, uring};
 const KERNEL_WANTED: (u32, u32) = (6, 1);
 /// Descriptors a node wants: one per connection, some per drive.
 const OPEN_FILES_WANTED: u64 = 65_536;
+
+/// How long the check waits for the file systems.
+const ANSWER_MAX: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
@@ -62,15 +67,35 @@ pub fn check(dirs: &[PathBuf], locked_bytes: u64) -> Vec<Finding> {
             "echo madvise > /sys/kernel/mm/transparent_hugepage/enabled; buffers use small pages until then",
         );
     }
-    for dir in dirs.iter().filter(|dir| dir.is_dir()) {
-        match direct_io(dir) {
-            Ok(true) => {}
-            Ok(false) => add(
+    // All at once, and each on a thread of its own: a drive that hangs is not waited for, here or at the end.
+    let asked: Vec<_> = dirs
+        .iter()
+        .filter(|dir| dir.is_dir())
+        .map(|dir| {
+            let (answer, answered) = mpsc::channel();
+            let place = dir.clone();
+            std::thread::spawn(move || {
+                // Nobody listens any more to one that comes late.
+                let _late = answer.send(direct_io(&place));
+            });
+            (dir, answered)
+        })
+        .collect();
+    let deadline = Instant::now() + ANSWER_MAX;
+    for (dir, answered) in asked {
+        match answered.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Err(_) => add(
+                Severity::Warning,
+                format!("the file system of {} does not answer", dir.display()),
+                "see what the kernel says of its device; a start goes on without it if it can",
+            ),
+            Ok(Ok(true)) => {}
+            Ok(Ok(false)) => add(
                 Severity::Warning,
                 format!("the file system of {} has no direct I/O", dir.display()),
                 "use ext4 or XFS on a device of its own; until then data goes through the page cache",
             ),
-            Err(error) => add(
+            Ok(Err(error)) => add(
                 Severity::Fatal,
                 format!("{} cannot be written: {error}", dir.display()),
                 "give this user write permission, or mount the file system read-write",

@@ -1,9 +1,10 @@
 //! Blocking or long work on helper threads, so that a shard never waits for it.
 
 use std::cell::Cell;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, PoisonError};
 use std::task::{Poll, Waker};
+use std::time::{Duration, Instant};
 
 use crate::mailbox::Reply;
 use crate::shard::{self, Backend};
@@ -12,6 +13,15 @@ use crate::threads::{Bug, Condvar, Mutex, MutexGuard, is_planted};
 /// Jobs of all shards that may wait for a helper thread; who comes later waits.
 pub const OFFLOAD_JOBS_MAX: usize = if cfg!(shuttle) { 2 } else { 1024 };
 
+/// A helper that has been at a job for so long is stuck, as far as others are concerned: most take microseconds.
+const STUCK_AFTER: Duration = Duration::from_millis(500);
+/// Helpers that are made instead of stuck ones, at most.
+const EXTRA_MAX: usize = 256;
+/// How often it is looked whether helpers are stuck, while all are busy.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+static EXTRA: telemetry::Counter =
+    telemetry::Counter::new("hafiz_offload_extra_total", "Helper threads made because others were at a job for long.");
 static FULL: telemetry::Counter =
     telemetry::Counter::new("hafiz_offload_full_total", "Jobs for helper threads that had to wait for room.");
 static JOBS: telemetry::Counter = telemetry::Counter::new("hafiz_offload_jobs_total", "Jobs run by helper threads.");
@@ -22,17 +32,30 @@ pub(crate) type Job = Box<dyn FnOnce() + Send>;
 struct Queue {
     jobs: VecDeque<Job>,
     waiting: VecDeque<Waker>,
+    /// When each job that is run was begun.
+    begun: BTreeMap<u64, Instant>,
+    next: u64,
+    /// Helpers that were made because others are stuck.
+    extra: usize,
     closed: bool,
+}
+
+impl Queue {
+    fn stuck(&self) -> usize {
+        self.begun.values().filter(|begun| begun.elapsed() >= STUCK_AFTER).count()
+    }
 }
 
 pub(crate) struct Offload {
     queue: Mutex<Queue>,
     work: Condvar,
+    /// For whoever looks after the helpers.
+    watched: Condvar,
 }
 
 impl Offload {
     pub(crate) fn new() -> Arc<Offload> {
-        Arc::new(Offload { queue: Mutex::default(), work: Condvar::new() })
+        Arc::new(Offload { queue: Mutex::default(), work: Condvar::new(), watched: Condvar::new() })
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
@@ -40,17 +63,21 @@ impl Offload {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One helper thread's life: runs jobs until the queue is closed and empty.
+    /// One helper thread's life: runs jobs until the queue is closed and empty, or, if it was made for one that is stuck no
+    /// more, until it is not needed.
     pub(crate) fn work(&self) {
         loop {
-            let (job, waiting) = {
+            let (job, waiting, number) = {
                 let mut queue = self.lock();
                 loop {
                     if let Some(job) = queue.jobs.pop_front() {
                         // Some of those who waited may be gone, and would not pass it on: nobody waits for an empty queue.
                         let is_last = queue.jobs.is_empty() && !is_planted(Bug::GoneJobsCount);
                         let count = if is_last { queue.waiting.len() } else { queue.waiting.len().min(1) };
-                        break (job, queue.waiting.drain(..count).collect::<Vec<Waker>>());
+                        let number = queue.next;
+                        queue.next += 1;
+                        queue.begun.insert(number, Instant::now());
+                        break (job, queue.waiting.drain(..count).collect::<Vec<Waker>>(), number);
                     }
                     if queue.closed {
                         return;
@@ -63,6 +90,46 @@ impl Offload {
             }
             job();
             JOBS.add(1);
+            let mut queue = self.lock();
+            queue.begun.remove(&number);
+            let is_over = queue.closed && queue.begun.is_empty();
+            if queue.extra > queue.stuck() {
+                // Whichever of them this is: there is one more than there need be.
+                queue.extra -= 1;
+                return;
+            }
+            drop(queue);
+            if is_over {
+                self.watched.notify_all();
+            }
+        }
+    }
+
+    /// Makes a helper for each one that has been at its job for long, so that a drive that hangs does not take all of them,
+    /// until the queue is closed. `spawn` makes a thread that does `work`.
+    pub(crate) fn watch(self: &Arc<Self>, threads: usize, spawn: impl Fn(Arc<Offload>, usize) -> bool) {
+        let mut queue = self.lock();
+        while !queue.closed {
+            let wanted = queue.stuck().min(EXTRA_MAX);
+            if !queue.jobs.is_empty() && queue.extra < wanted {
+                queue.extra += 1;
+                let number = queue.extra;
+                drop(queue);
+                let made = spawn(self.clone(), number);
+                queue = self.lock();
+                if made {
+                    EXTRA.add(1);
+                    continue;
+                }
+                queue.extra -= 1;
+            }
+            let busy = !queue.jobs.is_empty() || queue.begun.len() >= threads;
+            queue = if busy {
+                let wait = self.watched.wait_timeout(queue, LOOK_EVERY);
+                wait.unwrap_or_else(PoisonError::into_inner).0
+            } else {
+                self.watched.wait(queue).unwrap_or_else(PoisonError::into_inner)
+            };
         }
     }
 
@@ -71,6 +138,22 @@ impl Offload {
         if !is_planted(Bug::HelpersNotToldOfTheEnd) {
             self.work.notify_all();
         }
+        self.watched.notify_all();
+    }
+
+    /// After `close`: whether all jobs have ended within this time.
+    pub(crate) fn wait_until_idle(&self, at_most: Duration) -> bool {
+        let deadline = Instant::now() + at_most;
+        let mut queue = self.lock();
+        while !(queue.jobs.is_empty() && queue.begun.is_empty()) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            let wait = self.watched.wait_timeout(queue, left.min(LOOK_EVERY));
+            queue = wait.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        true
     }
 
     pub(crate) async fn push(&self, job: Job) {
@@ -86,8 +169,12 @@ impl Offload {
                 return Poll::Pending;
             }
             queue.jobs.push_back(taken);
+            let is_first = queue.jobs.len() == 1;
             drop(queue);
             self.work.notify_one();
+            if is_first {
+                self.watched.notify_one();
+            }
             Poll::Ready(())
         })
         .await;

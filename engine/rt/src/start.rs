@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
+use std::time::Duration;
 
 use crate::buf::Pool;
 use crate::executor::Executor;
@@ -21,6 +22,8 @@ use crate::uring::Driver;
 
 /// Tasks polled before the ring is looked at again.
 const TASKS_PER_TURN: usize = 256;
+/// How long the end waits for what drives have not answered.
+const END_WAIT_MAX: Duration = Duration::from_secs(5);
 /// More shards than any machine has cores; keeps typing errors from starting a million threads.
 const SHARDS_MAX: u16 = 1024;
 
@@ -109,21 +112,36 @@ pub fn run(
     let others: Vec<usize> = allowed.into_iter().filter(|core| !run.cores.contains(core)).collect();
     let mut helpers = Vec::new();
     let mut started = Ok(());
-    for i in 0..run.config.offload_threads.max(1) {
-        let (offload, others) = (run.offload.clone(), others.clone());
-        let helper = spawn_thread(format!("helper-{i}"), move || {
+    let spawn_helper = move |offload: Arc<Offload>, name: String| {
+        let others = others.clone();
+        spawn_thread(name, move || {
             if !others.is_empty() {
                 pin(&others);
             }
             offload.work();
-        });
-        match helper {
+        })
+    };
+    for i in 0..run.config.offload_threads.max(1) {
+        match spawn_helper(run.offload.clone(), format!("helper-{i}")) {
             Ok(helper) => helpers.push(helper),
             Err(error) => started = Err(error),
         }
     }
+    let (offload, threads) = (run.offload.clone(), run.config.offload_threads.max(1));
+    let watch = spawn_thread("helper-watch".to_owned(), move || {
+        offload.watch(threads, |offload, number| spawn_helper(offload, format!("helper-{}", threads + number)).is_ok());
+    });
+    match watch {
+        Ok(watch) => helpers.push(watch),
+        Err(error) => started = Err(error),
+    }
     let started = started.and_then(|()| start_shards(&run, main));
     run.offload.close();
+    if !run.offload.wait_until_idle(END_WAIT_MAX) {
+        // They end with the process.
+        telemetry::warn!("helpers have not ended: some drive does not answer");
+        return started;
+    }
     for helper in helpers {
         helper.join().expect("a panic on a helper has aborted the process");
     }
@@ -250,13 +268,18 @@ fn live(run: &Arc<Run>, shard: &Rc<Shard>, main: LocalFuture) {
     }
 }
 
-/// Drops the tasks, then waits until the kernel has given everything back.
+/// Drops the tasks, then waits until the kernel has given everything back. What a drive that hangs keeps is left to it, with
+/// the ring and the buffers, until the process ends.
 fn end(shard: &Rc<Shard>) {
     shard::enter(Some(shard.clone()));
     shard.executor.close();
     shard.inbox().close();
-    shard.driver().drain();
+    let left = shard.driver().drain(time::Instant::now() + END_WAIT_MAX);
     shard::enter(None);
+    if left > 0 {
+        telemetry::warn!("operations have not ended: some drive does not answer"; shard = shard.id.0, operations = left);
+        std::mem::forget(shard.clone());
+    }
 }
 
 /// Runs one future on one shard of its own and returns its result. For tests and tools.

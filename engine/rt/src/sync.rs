@@ -193,6 +193,13 @@ impl Permit {
     pub fn count(&self) -> usize {
         self.count
     }
+
+    /// Takes a part of it away, or all if there is less: given back by itself.
+    pub fn split(&mut self, count: usize) -> Permit {
+        let count = count.min(self.count);
+        self.count -= count;
+        Permit { semaphore: self.semaphore.clone(), count }
+    }
 }
 
 impl Drop for Permit {

@@ -26,6 +26,11 @@ use crate::time::Instant;
 /// Submission queue entries; the completion queue has twice as many, and the kernel keeps what does not fit.
 pub(crate) const RING_ENTRIES: u32 = 4096;
 
+/// Kernel threads for operations that block, of regular files and of everything else. Each one on a drive that hangs takes
+/// one until that answers; the default, four for each core, is gone after a few, and then no other drive's flush is begun.
+/// They are made as they are needed.
+const IO_WORKERS_MAX: [u32; 2] = [512, 512];
+
 /// User data at and above this value belongs to the driver; below it is a key of the table of operations.
 const INTERNAL: u64 = 1 << 63;
 const EVENT: u64 = INTERNAL;
@@ -82,6 +87,11 @@ impl Driver {
                 None
             }
         };
+        // The kernel answers with what it was before.
+        let mut workers = IO_WORKERS_MAX;
+        if let Err(error) = ring.submitter().register_iowq_max_workers(&mut workers) {
+            telemetry::warn!("a few operations on a drive that hangs may hold up those on others"; error = error);
+        }
         inbox.set_ring_fd(ring.as_raw_fd());
         let driver = Driver {
             ring: RefCell::new(ring),
@@ -220,14 +230,19 @@ impl Driver {
         unsafe { self.push(entry.user_data(WAKE_SENT | u64::from(shard))) };
     }
 
-    /// Waits until the kernel has completed everything. To be called after all futures were dropped.
-    pub(crate) fn drain(&self) {
+    /// Waits until the kernel has completed everything, but no longer than `deadline`: then says how many operations are
+    /// still in its hands, and what they work on must stay. To be called after all futures were dropped.
+    pub(crate) fn drain(&self, deadline: Instant) -> usize {
         self.draining.set(true);
         let cancel_all = opcode::AsyncCancel2::new(CancelBuilder::any()).build().user_data(CANCEL);
         // SAFETY: the entry points to nothing.
         unsafe { self.push(cancel_all) };
-        while self.operations.borrow().len() > 0 || self.event_armed.get() {
-            self.wait(None);
+        loop {
+            let left = self.operations.borrow().len() + usize::from(self.event_armed.get());
+            if left == 0 || Instant::now() >= deadline {
+                return left;
+            }
+            self.wait(Some(deadline));
         }
     }
 

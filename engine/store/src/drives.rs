@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rt::ShardId;
 
-use crate::drive::State;
+use crate::drive::{Kind, State};
 use crate::error::{Error, Result};
 use crate::heal::{self, Draining, HealStatus};
 use crate::ids::DriveId;
@@ -51,6 +51,15 @@ pub struct DriveStatus {
     pub target_bytes: Option<u64>,
     pub read_errors: u64,
     pub write_errors: u64,
+    /// Suspect because it is much slower than the others.
+    pub is_slow: bool,
+    /// Operations that it has not ended.
+    pub in_flight: u32,
+    /// How long an operation takes: moving averages of the last dozens; zero when there were none.
+    pub read_latency: Duration,
+    pub write_latency: Duration,
+    /// Of flushes, and of writes that are durable when they end.
+    pub flush_latency: Duration,
     /// Slots of volumes that lie on it and can be read.
     pub slots: usize,
     /// Slots that are expected on it and cannot be read there. Other drives make up for them until they are rebuilt.
@@ -94,6 +103,11 @@ impl Store {
                 target_bytes: targets.iter().find(|(id, _)| *id == drive.id).map(|(_, bytes)| *bytes),
                 read_errors,
                 write_errors,
+                is_slow: drive.is_slow(),
+                in_flight: drive.pulse.in_flight(),
+                read_latency: drive.pulse.latency(Kind::Read).mean,
+                write_latency: drive.pulse.latency(Kind::Write).mean,
+                flush_latency: drive.pulse.latency(Kind::Flush).mean,
                 slots,
                 slots_lost,
             }

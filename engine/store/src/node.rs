@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 use std::time::Duration;
 
 mod admit;
+mod creations;
 mod epoch;
 mod flag;
 mod marks;
@@ -17,6 +18,7 @@ mod open;
 mod places;
 mod watch;
 
+use creations::Creations;
 pub(crate) use epoch::mend_topology;
 use flag::Flag;
 pub(crate) use marks::Mark;
@@ -25,7 +27,7 @@ use rt::file::FileLock;
 pub use crate::topology::{AdmitError, OpenError};
 
 use crate::backup::BackupState;
-use crate::drive::{Blame, Drive, Op, State, blame};
+use crate::drive::{Blame, Drive, Kind, Op, State, blame};
 use crate::error::{Error, Result};
 use crate::heal::Heal;
 use crate::ids::{DeploymentId, DriveId, PartitionId, StartNumber, VolumeId};
@@ -36,6 +38,10 @@ use crate::volume::Volume;
 
 /// Shards that may write volumes: ids have 16 bits for them, the counters take 4 bytes each.
 const SHARDS_MAX: usize = 4096;
+
+/// A drive that does not answer for so long does not come back by itself, as a rule: the kernel's own retries are over by
+/// then, or its time-outs are longer than a client waits.
+const OUT_AFTER: Duration = Duration::from_secs(15);
 
 /// How a node is run.
 #[derive(Clone, Debug)]
@@ -70,6 +76,8 @@ pub struct Config {
     pub rebuild_bytes_per_second: u64,
     /// A drive that does not answer for so long, while others do, gets no new volumes until it answers again.
     pub suspect_after: Duration,
+    /// A drive that has not answered for so long, while others do, is taken out as if it had failed.
+    pub out_after: Duration,
 }
 
 impl Config {
@@ -91,6 +99,7 @@ impl Config {
             scrub_bytes_per_second: 32 << 20,
             rebuild_bytes_per_second: 0,
             suspect_after: Duration::from_secs(1),
+            out_after: OUT_AFTER,
         }
     }
 
@@ -135,6 +144,8 @@ pub(crate) struct Node {
     /// Volumes that were being made when the process ended: none of their first pages was ever written.
     unborn: Mutex<Vec<VolumeId>>,
     volume_counters: Vec<AtomicU32>,
+    /// Volumes that are being made.
+    pub(crate) creations: Creations,
     /// Raised to have the drives unlocked, and when they are. The locks themselves stay on shard 0.
     leaving: Arc<Flag>,
     unlocked: Mutex<Vec<Arc<Flag>>>,
@@ -258,29 +269,74 @@ impl Node {
         write(&self.volumes).remove(&id)
     }
 
-    /// Asks the file systems again.
+    /// Asks the file systems again, and waits for the answers of the drives that are well.
     pub(crate) async fn refresh_space(&self) {
-        for drive in self.drives().iter().filter(|drive| drive.is_usable()) {
-            match rt::file::fs_space(&drive.dir).await {
-                Ok(space) => drive.set_space(space.total, space.free),
-                Err(error) => self.note_io_error(drive, &error, Op::Read),
-            }
+        let drives = self.drives();
+        let asks: Vec<_> = drives.iter().filter_map(|drive| Some((drive, self.ask_space_of(drive)?))).collect();
+        for (drive, ask) in asks {
+            drive.while_answering(ask).await;
         }
+    }
+
+    /// Asks the file systems again, without waiting for the answers.
+    fn ask_space(&self) {
+        self.drives().iter().for_each(|drive| drop(self.ask_space_of(drive)));
+    }
+
+    /// One question at a time for each drive: one that hangs does not gather them.
+    fn ask_space_of(&self, drive: &Arc<Drive>) -> Option<rt::JoinHandle<()>> {
+        let (node, drive) = (self.this.clone(), drive.clone());
+        if !drive.is_usable() || !drive.begin_asking() {
+            return None;
+        }
+        Some(rt::spawn(async move {
+            let answer = {
+                let _in_flight = drive.begin();
+                rt::file::fs_space(&drive.dir).await
+            };
+            drive.end_asking();
+            match (answer, node.upgrade()) {
+                (Ok(space), _) => drive.set_space(space.total, space.free),
+                (Err(error), Some(node)) => node.note_io_error(&drive, &error, Op::Read),
+                (Err(_), None) => {}
+            }
+        }))
     }
 
     /// Marks a drive as late: no new volumes, hedged reads. Never more drives than a volume can do without, so that a
     /// slow machine is not taken for failing drives.
     pub(crate) fn suspect(&self, id: DriveId) {
-        let (topology, drives) = (self.topology(), self.drives());
-        let count = |state: State| drives.iter().filter(|drive| drive.state() == state).count();
-        if count(State::Suspect) >= usize::from(topology.parity) || count(State::In) <= 1 {
-            return;
+        // One that is only slow gives way.
+        let drives = self.drives();
+        if let Some(slow) = drives.iter().find(|drive| drive.is_slow() && drive.id != id)
+            && self.may_suspect(id).is_none()
+        {
+            slow.set_well();
         }
-        if let Some(drive) = self.drive(id)
+        if let Some(drive) = self.may_suspect(id)
             && drive.set_suspect()
         {
+            drive.set_slow(false);
             telemetry::warn!("a drive does not answer in time"; drive = drive.dir.display());
         }
+    }
+
+    /// The same with one that answers, but much slower than the others.
+    fn suspect_slow(&self, id: DriveId) {
+        if let Some(drive) = self.may_suspect(id)
+            && drive.set_suspect()
+        {
+            drive.set_slow(true);
+            let [read, write, flush] = Kind::TIMED.map(|kind| drive.pulse.latency(kind).mean.as_micros());
+            telemetry::warn!("a drive is much slower than the others"; drive = drive.dir.display(), read_us = read, write_us = write, flush_us = flush);
+        }
+    }
+
+    fn may_suspect(&self, id: DriveId) -> Option<Arc<Drive>> {
+        let (topology, drives) = (self.topology(), self.drives());
+        let count = |state: State| drives.iter().filter(|drive| drive.state() == state).count();
+        let may = count(State::Suspect) < usize::from(topology.parity) && count(State::In) > 1;
+        may.then(|| self.drive(id)).flatten()
     }
 
     /// Counts an I/O error and has the drive taken out if it says so. A full drive is no failing one.

@@ -29,6 +29,8 @@ pub enum Bug {
     DataFlushSkipped,
     /// A flush counts for writes that completed after it was submitted.
     FlushCoversLaterWrites,
+    /// A fragment of a large body counts as durable although the drive has not answered.
+    HungCountsAsDurable,
     /// Parity of a piece of a large body is not written.
     DataParityNotWritten,
     /// The checksum of a small body is not looked at.
@@ -112,6 +114,7 @@ impl Bug {
         Bug::ReleasesNewBody,
         Bug::DataFlushSkipped,
         Bug::FlushCoversLaterWrites,
+        Bug::HungCountsAsDurable,
         Bug::DataParityNotWritten,
         Bug::BodyChecksumSkipped,
         Bug::BlockChecksumSkipped,

@@ -257,6 +257,8 @@ impl Large {
     }
 
     async fn next_stripe(&mut self, writer: &Rc<Writer>, left: Option<u64>) -> Result<Filling> {
+        // What is left of a run in a volume that lost a slot meanwhile stays unused.
+        self.run.take_if(|run| !writer.goes_on_in(run));
         let is_first = self.holds.is_empty();
         let placed = match self.run.as_mut().and_then(Run::place) {
             Some(placed) => placed,
@@ -290,11 +292,7 @@ impl Large {
             payloads(layout, &fragments).for_each(|payload| tap(payload));
         }
         let writer = writer.clone();
-        self.writing.push_back(rt::spawn(async move {
-            let stored = writer.store(&placed, fragments).await;
-            drop(permit);
-            stored
-        }));
+        self.writing.push_back(rt::spawn(async move { writer.store(&placed, fragments, permit).await }));
         while self.writing.len() > STRIPES_IN_FLIGHT_MAX {
             self.collect().await?;
         }

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
 use std::ops::Range;
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,7 +31,7 @@ use crate::ids::{DriveId, Geometry, PartitionId};
 use crate::index::{Absent, Caches, TreeError, keys};
 use crate::log::{Log, Opening};
 use crate::node::{Config, Node, OpenError};
-use crate::partition::{FlushError, Options, Partition, Partitions, Upkeep};
+use crate::partition::{Drives, FlushError, Options, Partition, Partitions, Upkeep};
 use crate::put::Put;
 use crate::read::Reader;
 use crate::recovery;
@@ -41,6 +42,11 @@ const REPLAY_CHUNK: usize = 4_096;
 
 /// Table files that all partitions together keep open.
 const TABLE_FILES_MAX: usize = 512;
+
+/// How long the end waits for commits that are on their way: as long as it takes to do without a drive that hangs.
+const LOG_AT_END_MAX: Duration = Duration::from_secs(5);
+/// How long the end waits for tables to be flushed. What is not only makes the next start longer.
+const FLUSH_AT_END_MAX: Duration = Duration::from_secs(60);
 
 thread_local! {
     static SHARDS: RefCell<HashMap<ShardId, Rc<ShardStore>>> = RefCell::default();
@@ -137,13 +143,12 @@ pub async fn open(config: Config) -> std::result::Result<Summary, StartError> {
     if node.scan_volumes().await.is_err() {
         node.scan_volumes().await?;
     }
-    let absent = if node.topology().tables_count() { Absent::Refuse } else { Absent::Create };
     let mut ckpts = HashMap::new();
     let budget = Budget::of(&node.config);
     let caches = Caches::new(budget.blocks, TABLE_FILES_MAX);
     for shard in 0..rt::shard_count() {
         let (node, caches) = (node.clone(), caches.clone());
-        let opened = rt::call(ShardId(shard), move || open_partitions(node, absent, caches, budget));
+        let opened = rt::call(ShardId(shard), move || open_partitions(node, caches, budget));
         ckpts.extend(opened.await?);
     }
     let recovered = recover(&node, &ckpts).await?;
@@ -232,7 +237,6 @@ impl Budget {
 
 async fn open_partitions(
     node: Arc<Node>,
-    absent: Absent,
     caches: Arc<Caches>,
     budget: Budget,
 ) -> std::result::Result<Vec<(PartitionId, Ckpt)>, StartError> {
@@ -252,11 +256,13 @@ async fn open_partitions(
         let options = Options {
             start: store.node.start,
             copies: store.index_copies_there(id),
-            absent,
+            // Log volumes go only when the copies of all partitions are recorded: without that the log has everything.
+            absent: if store.node.topology().is_any_in_sync(id) { Absent::Refuse } else { Absent::Create },
             caches: caches.clone(),
             memtable_bytes: budget.memtable,
             records_bytes: budget.records,
             stream: store.partitions.stream(),
+            drives: Rc::new(IndexDrives(store.node.clone())),
         };
         let (partition, failed) = Partition::open(id, options)
             .await
@@ -319,9 +325,40 @@ fn index_failed(node: &Arc<Node>, error: &FlushError) {
     }
 }
 
+/// The drives of index directories.
+struct IndexDrives(Arc<Node>);
+
+impl IndexDrives {
+    fn drive(&self, dir: &Path) -> Option<Arc<Drive>> {
+        let id = PartitionId(dir.file_name()?.to_str()?.parse().ok()?);
+        // The last one that was in a directory: a new drive may be where another one was.
+        self.0.drives().iter().rev().find(|drive| self.0.index_dir(drive, id) == dir).cloned()
+    }
+}
+
+impl Drives for IndexDrives {
+    fn is_silent(&self, dir: &Path) -> bool {
+        self.drive(dir).is_some_and(|drive| !drive.answers())
+    }
+
+    fn ask(&self, dir: &Path) {
+        if let Some(drive) = self.drive(dir) {
+            self.0.ask_whether_it_answers(&drive);
+        }
+    }
+
+    fn replaced(&self, partition: PartitionId, index: Arc<crate::index::Index>) {
+        self.0.heal.know_tables(partition, index);
+    }
+}
+
 impl Upkeep for ShardStore {
     fn copies(&self, partition: PartitionId) -> Vec<std::path::PathBuf> {
-        self.index_copies(partition)
+        let copies = self.node.partition_copies(partition);
+        // A copy on one that does not answer lags behind until it does; the log that it lacks stays as long.
+        let (answering, silent): (Vec<_>, Vec<_>) = copies.iter().partition(|drive| drive.answers());
+        let some = if answering.is_empty() { silent } else { answering };
+        some.into_iter().map(|drive| self.node.index_dir(drive, partition)).collect()
     }
 
     fn failed(&self, _partition: PartitionId, error: &FlushError) {
@@ -591,10 +628,20 @@ impl ShardStore {
         for partition in self.partitions.all() {
             partition.close("shutting down");
         }
-        self.log().close().await;
+        if rt::time::timeout(LOG_AT_END_MAX, self.log().close()).await.is_err() {
+            telemetry::warn!(
+                "commits are still on their way to a drive that does not answer: nobody was told that they are done"
+            );
+        }
         self.partitions.stop();
-        if let Err(error) = self.partitions.flush_all().await {
-            telemetry::warn!("partitions not flushed at shutdown; the next start replays the log: {error}");
+        match rt::time::timeout(FLUSH_AT_END_MAX, self.partitions.flush_all()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                telemetry::warn!("partitions not flushed at shutdown; the next start replays the log: {error}");
+            }
+            Err(rt::time::Elapsed) => {
+                telemetry::warn!("partitions not flushed in time at shutdown; the next start replays the log");
+            }
         }
     }
 }

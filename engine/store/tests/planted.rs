@@ -14,7 +14,7 @@ use std::time::Instant;
 use hafiz_store as store;
 use hafiz_store::Bug;
 
-use harness::{balances, crashes, heals};
+use harness::{balances, crashes, hangs, heals};
 
 /// Bugs that are looked for at the same time.
 const THREADS: usize = 2;
@@ -32,6 +32,7 @@ const RECLAIMED: Scenario =
     ("space reclaimed under load, crashes", |seed| drop(crashes::space_reclaimed_under_load(seed)));
 const GOES_MEANWHILE: Scenario =
     ("a drive goes while space is reclaimed", crashes::drive_goes_while_space_is_reclaimed);
+const HANGS: Scenario = ("a drive hangs, crash, then P others missing", hangs::crash_meanwhile);
 const FLIPPED_BITS: Scenario = ("flipped bits, scrub", heals::flipped_bits);
 const COUNTED: Scenario = ("planted damage, census, scrub", heals::planted_damage_counted);
 const MORE_LOST: Scenario = ("more drives are lost than parity", heals::more_lost_than_parity);
@@ -71,6 +72,7 @@ fn scenarios(bug: Bug) -> &'static [Scenario] {
         Bug::BehindNotNoticed => &[ROLLED_BACK],
         Bug::RepairFromBad | Bug::RepairNotWritten => &[FLIPPED_BITS],
         Bug::CensusCountsMissing => &[COUNTED],
+        Bug::HungCountsAsDurable => &[HANGS],
     }
 }
 

@@ -121,7 +121,10 @@ impl S3Front {
             return None;
         }
         let status = self.config.metrics.status(head.bytes("authorization"));
-        let text = if status == 200 { telemetry::render() } else { String::new() };
+        let text = match status {
+            200 => telemetry::render() + &ops::admin::drive_metrics(&self.ops),
+            _ => String::new(),
+        };
         Some((status, metrics::CONTENT_TYPE, text))
     }
 

@@ -5,6 +5,7 @@ mod json;
 mod verify;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use iam::admin as actions;
 use store::{AdmitError, DriveId, DriveState, DriveStatus, Error};
@@ -130,6 +131,7 @@ fn drive_of(json: &mut Json, drive: &DriveStatus) {
         DriveState::In if drive.is_draining => "draining",
         DriveState::In if drive.is_behind => "behind",
         DriveState::In => "in",
+        DriveState::Suspect if drive.is_slow => "slow",
         DriveState::Suspect => "suspect",
         DriveState::Out => "out",
         DriveState::Missing => "missing",
@@ -144,9 +146,49 @@ fn drive_of(json: &mut Json, drive: &DriveStatus) {
         .number_if("target_bytes", drive.target_bytes)
         .number("read_errors", drive.read_errors)
         .number("write_errors", drive.write_errors)
+        .number("in_flight", u64::from(drive.in_flight))
+        .number("read_microseconds", micros(drive.read_latency))
+        .number("write_microseconds", micros(drive.write_latency))
+        .number("flush_microseconds", micros(drive.flush_latency))
         .number("slots", drive.slots as u64)
         .number("slots_lost", drive.slots_lost as u64)
         .close('}');
+}
+
+fn micros(latency: Duration) -> u64 {
+    u64::try_from(latency.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// How the drives do, in the Prometheus text format. They come and go, so they are no fixed metrics.
+pub fn drive_metrics(ops: &Ops) -> String {
+    let drives = ops.store.drives();
+    let mut text = String::new();
+    let mut metric = |name: &str, help: &str, value: &dyn Fn(&DriveStatus) -> Vec<(&'static str, f64)>| {
+        text += &format!("# HELP {name} {help}\n# TYPE {name} gauge\n");
+        for drive in &drives {
+            for (labels, value) in value(drive) {
+                text += &format!("{name}{{drive=\"{}\"{labels}}} {value}\n", drive.id);
+            }
+        }
+    };
+    let is = |yes: bool| vec![("", f64::from(u8::from(yes)))];
+    metric("hafiz_drive_in", "Whether the drive is used and does well.", &|drive| is(drive.state == DriveState::In));
+    metric(
+        "hafiz_drive_suspect",
+        "Whether the drive is late or slow.",
+        &|drive| is(drive.state == DriveState::Suspect),
+    );
+    metric("hafiz_drive_in_flight", "Operations that the drive has not ended.", &|drive| {
+        vec![("", f64::from(drive.in_flight))]
+    });
+    metric("hafiz_drive_latency_seconds", "Moving average of the time that an operation takes.", &|drive| {
+        vec![
+            (",op=\"read\"", drive.read_latency.as_secs_f64()),
+            (",op=\"write\"", drive.write_latency.as_secs_f64()),
+            (",op=\"flush\"", drive.flush_latency.as_secs_f64()),
+        ]
+    });
+    text
 }
 
 async fn add_drive(ops: &Ops, dir: PathBuf) -> Outcome<DriveId> {

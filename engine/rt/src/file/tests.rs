@@ -143,3 +143,59 @@ fn a_lock_is_held_by_one_until_dropped() {
         assert!(try_lock(&path).await.unwrap().is_some());
     });
 }
+
+#[test]
+fn an_operation_that_nobody_waits_for_keeps_its_buffer_until_the_kernel_is_done() {
+    check("hung", async |dir| {
+        // A pipe that nobody writes to is a file that does not answer.
+        let path = dir.join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        let options = OpenOptions { read: true, write: true, ..OpenOptions::default() };
+        let file = File::open(&path, options).await.unwrap();
+        let free = buf::stats().used_bytes;
+        let buffer = buf::alloc(4096).await;
+        let held = buf::stats().used_bytes;
+        assert!(held > free);
+        let read = crate::time::timeout(std::time::Duration::from_millis(20), file.read_at(buffer, 4096, 0)).await;
+        assert!(read.is_err(), "there is nothing to read");
+        assert_eq!(buf::stats().used_bytes, held, "the kernel may still write into it");
+        file.write_shared_at(Shared::from(vec![7; 4096]), 0, Sync::None).await.unwrap();
+        while buf::stats().used_bytes > free {
+            crate::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+    });
+}
+
+#[test]
+fn the_end_does_not_wait_for_ever_for_what_does_not_answer() {
+    check("end", async |dir| {
+        let path = dir.join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        // A helper that opens one end of it waits for the other.
+        drop(spawn(async move { crate::offload(move || std::fs::File::open(path).is_ok()).await }));
+        crate::time::sleep(std::time::Duration::from_millis(20)).await;
+    });
+}
+
+#[test]
+fn helpers_that_are_stuck_are_replaced() {
+    check("stuck", async |dir| {
+        let path = dir.join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        let stuck: Vec<_> = (0..5)
+            .map(|_| {
+                let path = path.clone();
+                spawn(async move { crate::offload(move || std::fs::File::open(path).is_ok()).await })
+            })
+            .collect();
+        crate::time::sleep(std::time::Duration::from_millis(20)).await;
+        // More than there are helpers are waiting by now; this one is done all the same.
+        assert_eq!(crate::offload(|| 7).await, 7);
+        let opened = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+        for job in stuck {
+            assert!(job.await);
+        }
+        drop(opened);
+        assert_eq!(crate::offload(|| 8).await, 8);
+    });
+}

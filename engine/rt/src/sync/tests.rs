@@ -131,3 +131,20 @@ fn a_wait_group_ends_with_the_last_and_join_all_keeps_the_order() {
         assert_eq!(group.count(), 0);
     });
 }
+
+#[test]
+fn a_part_of_a_permit_is_given_back_by_itself() {
+    check(async || {
+        let semaphore = Semaphore::new(10);
+        let mut whole = semaphore.acquire(7).await;
+        let part = whole.split(3);
+        assert_eq!((whole.count(), part.count(), semaphore.available()), (4, 3, 3));
+        drop(whole);
+        assert_eq!(semaphore.available(), 7);
+        let mut part = part;
+        let all = part.split(9);
+        assert_eq!((part.count(), all.count()), (0, 3));
+        drop((part, all));
+        assert_eq!(semaphore.available(), 10);
+    });
+}

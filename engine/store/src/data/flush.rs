@@ -4,15 +4,18 @@
 //! are complete, which counts the flushes submitted until then, and is covered by the next one. When the flush of a slot
 //! fails, whatever was written to that slot since its last good flush counts as missing, for ever: a later flush that
 //! succeeds says nothing about pages that the failed one may have dropped.
+//!
+//! A slot whose drive does not answer in time keeps nobody from the next flush of the others. What it has not covered is
+//! *late*: it may come yet, and it does not count before it has.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use rt::sync::{Event, join_all};
+use rt::sync::Event;
 
 use crate::planted::{self, Bug};
-use crate::volume::Volume;
+use crate::volume::{Answers, Volume};
 
 static FLUSHES: telemetry::Counter =
     telemetry::Counter::new("hafiz_data_flushes_total", "Group flushes of data volumes.");
@@ -27,15 +30,24 @@ pub(super) struct Flusher {
     submitted: Cell<u64>,
     completed: Cell<u64>,
     changed: Event,
-    /// By slot: the first flush that failed.
-    failed: RefCell<Vec<Option<u64>>>,
+    slots: RefCell<Vec<Slot>>,
+}
+
+/// The flushes of one slot, by number.
+#[derive(Clone, Copy, Default)]
+struct Slot {
+    /// The last one that ended well.
+    done: u64,
+    under_way: Option<u64>,
+    /// The first one that did not end well, if there is one.
+    failed: Option<u64>,
 }
 
 impl Flusher {
     pub(super) fn new(volume: Arc<Volume>) -> Rc<Flusher> {
-        let failed = RefCell::new(vec![None; volume.geometry.width()]);
+        let slots = RefCell::new(vec![Slot::default(); volume.geometry.width()]);
         let (submitted, completed) = (Cell::new(0), Cell::new(0));
-        Rc::new(Flusher { volume, submitted, completed, changed: Event::new(), failed })
+        Rc::new(Flusher { volume, submitted, completed, changed: Event::new(), slots })
     }
 
     /// To be taken when the writes of a stripe have completed.
@@ -44,7 +56,8 @@ impl Flusher {
         Mark(self.submitted.get() - u64::from(planted::is(Bug::FlushCoversLaterWrites) && is_under_way))
     }
 
-    /// Waits until a flush that was submitted after `mark` has completed; submits one when none is under way.
+    /// Waits until a flush that was submitted after `mark` has completed, but for slots that are late; submits one when
+    /// none is under way.
     pub(super) async fn cover(self: &Rc<Self>, mark: Mark) {
         while !self.is_covered(mark) {
             let changed = self.changed.wait();
@@ -57,7 +70,7 @@ impl Flusher {
         }
     }
 
-    /// Whether a flush that was submitted after the mark has completed, well or not.
+    /// Whether a flush that was submitted after the mark has completed, well or not, but for slots that are late.
     pub(super) fn is_covered(&self, mark: Mark) -> bool {
         self.completed.get() > mark.0
     }
@@ -65,28 +78,78 @@ impl Flusher {
     async fn flush(self: Rc<Self>) {
         let number = self.submitted.get();
         FLUSHES.add(1);
-        let flushed = if planted::is(Bug::DataFlushSkipped) { 0 } else { self.volume.geometry.width() };
-        let slots = join_all((0..flushed).map(|slot| self.volume.sync_slot(slot))).await;
-        for (slot, result) in slots.into_iter().enumerate() {
-            if result.is_err() {
-                self.failed.borrow_mut()[slot].get_or_insert(number);
+        for slot in 0..self.volume.geometry.width() {
+            if planted::is(Bug::DataFlushSkipped) {
+                self.slots.borrow_mut()[slot].done = number;
+            } else if self.slots.borrow()[slot].under_way.is_none() {
+                // One that is late since an earlier flush goes on with this one when it answers.
+                self.slots.borrow_mut()[slot].under_way = Some(number);
+                drop(rt::spawn(self.clone().flush_slot(slot)));
             }
         }
+        let answers = || Answers { waiting: self.under_way(number), done: self.done(number) };
+        // Drives that are silent are waited for by those who need them.
+        let _late_or_silent = self.volume.wait_for_answers(&self.changed, answers).await;
         self.completed.set(number);
         self.changed.notify();
     }
 
-    /// Whether the flush of any slot has failed.
-    pub(super) fn any_failed(&self) -> bool {
-        self.failed.borrow().iter().any(Option::is_some)
+    /// Flushes a slot until it has come as far as the others.
+    async fn flush_slot(self: Rc<Self>, slot: usize) {
+        loop {
+            let number = self.slots.borrow()[slot].under_way.expect("set before this began");
+            let result = self.volume.sync_slot(slot).await;
+            let is_behind = {
+                let mut slots = self.slots.borrow_mut();
+                let state = &mut slots[slot];
+                match result {
+                    Ok(()) => state.done = number,
+                    Err(_) => drop(state.failed.get_or_insert(state.done + 1)),
+                }
+                let is_behind = self.submitted.get() > number;
+                state.under_way = is_behind.then_some(self.submitted.get());
+                is_behind
+            };
+            self.changed.notify();
+            if !is_behind {
+                return;
+            }
+        }
+    }
+
+    fn mask(&self, f: impl Fn(&Slot) -> bool) -> u32 {
+        let slots = self.slots.borrow();
+        slots.iter().enumerate().filter(|(_, state)| f(state)).fold(0, |mask, (slot, _)| mask | 1 << slot)
+    }
+
+    /// Slots on which this very flush is under way.
+    fn under_way(&self, number: u64) -> u32 {
+        self.mask(|slot| slot.under_way == Some(number))
+    }
+
+    fn done(&self, number: u64) -> u32 {
+        self.mask(|slot| slot.done >= number)
+    }
+
+    /// Whether the flush of any slot has failed, or some slot is late.
+    pub(super) fn is_any_behind(&self) -> bool {
+        let completed = self.completed.get();
+        self.mask(|slot| slot.failed.is_some() || slot.done < completed) != 0
+    }
+
+    /// Told when anything of the following may have changed.
+    pub(super) fn changed(&self) -> &Event {
+        &self.changed
     }
 
     /// The slots, one bit each, that do not hold a stripe with this mark although its writes completed. Final once the
-    /// mark is covered.
+    /// mark is covered and no slot is late.
     pub(super) fn lost(&self, mark: Mark) -> u32 {
-        let covering = mark.0 + 1;
-        let failed = self.failed.borrow();
-        let lost = failed.iter().enumerate().filter(|(_, first)| first.is_some_and(|first| first <= covering));
-        lost.fold(0, |mask, (slot, _)| mask | 1 << slot)
+        self.mask(|slot| slot.failed.is_some_and(|first| first <= mark.0 + 1))
+    }
+
+    /// The slots of which it is not known yet whether they hold a stripe with this mark, which is covered.
+    pub(super) fn late(&self, mark: Mark) -> u32 {
+        self.mask(|slot| slot.done <= mark.0) & !self.lost(mark)
     }
 }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rt::buf::CLASS_BYTES;
-use rt::sync::{Permit, Semaphore};
+use rt::sync::{Event, Permit, Semaphore};
+use rt::time::{Instant, timeout};
 
 use super::extent::{pages, stripe_data};
 use super::flush::{Flusher, Mark};
@@ -14,8 +15,9 @@ use crate::error::{Error, Result};
 use crate::format::volume::Class;
 use crate::ids::{Geometry, PAGE_BYTES, SlotOffset, VolumeId};
 use crate::node::Node;
-use crate::stripe::{self, Fill, Fragment, Layout, Stamp};
-use crate::volume::Volume;
+use crate::planted::{self, Bug};
+use crate::stripe::{self, Fill, Fragment, Layout, Stamp, Writes};
+use crate::volume::{Silent, Volume};
 
 /// Of the buffers that are spare in a shard's pool, what the stripes of bodies that come in may take, in percent.
 const BUFFER_SHARE_PERCENT: usize = 40;
@@ -26,6 +28,19 @@ pub(crate) const MEMORY_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Attempts at a run when volumes turn out too small or fail at once.
 const RESERVE_ATTEMPTS: usize = 3 + Geometry::PARITY_MAX as usize;
+
+/// How often a body that waits for a late drive looks whether that is used still.
+const SETTLE_LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// A body gives up on a late drive so long after that should have been taken out: the epoch without it takes its time.
+const SETTLE_SLACK: Duration = Duration::from_secs(25);
+
+const SILENT: Error = Error::Unavailable("a drive does not answer and cannot be done without");
+
+static FRAGMENTS_LATE: telemetry::Counter = telemetry::Counter::new(
+    "hafiz_data_fragments_late_total",
+    "Fragments of data stripes that a drive had not taken in time.",
+);
 
 static FRAGMENTS_MISSED: telemetry::Counter = telemetry::Counter::new(
     "hafiz_data_fragments_missed_total",
@@ -158,32 +173,52 @@ impl Writer {
         fill.seal(volume.code(), Stamp::new(volume, placed.at, sequence, 0)).await
     }
 
-    /// Writes a sealed stripe to its place. The stripe is not durable yet: see `Coverage`.
+    /// Whether a body that has room there goes on in it, or rather elsewhere: a slot has failed or is late since.
+    pub(crate) fn goes_on_in(&self, run: &Run) -> bool {
+        !run.stream.failed.get() && self.suits(&run.stream.volume)
+    }
+
+    /// Writes a sealed stripe to its place. The stripe is not durable yet: see `Coverage`. Fragments of drives that are late
+    /// are on their way still when this returns; what they take of `memory` is given back when they have ended.
     ///
     /// Errors: more fragments failed than parity makes good.
-    pub(crate) async fn store(&self, placed: &Placed, fragments: Vec<Fragment>) -> Result<Stored> {
+    pub(crate) async fn store(&self, placed: &Placed, fragments: Vec<Fragment>, memory: Permit) -> Result<Stored> {
         let (stream, volume) = (&placed.stream, &placed.stream.volume);
-        let written = stripe::write(volume, placed.at, fragments, rt::file::Sync::None).await;
-        let missing = written.missing_slots();
-        if missing != 0 {
+        let writes = stripe::write(volume, placed.at, fragments, rt::file::Sync::None, Some(memory));
+        writes.in_time().await.map_err(|Silent| SILENT)?;
+        let (late, failed) = (writes.waiting(), writes.failed());
+        if late | failed != 0 {
             stream.failed.set(true);
         }
-        if written.failed.len() > usize::from(volume.geometry.parity) {
-            return Err(written.error());
+        if (late | failed).count_ones() > u32::from(volume.geometry.parity) {
+            return Err(writes.error());
         }
-        Ok(Stored { stream: stream.clone(), mark: stream.flusher.mark(), missing })
+        FRAGMENTS_LATE.add(u64::from(late.count_ones()));
+        Ok(Stored { stream: stream.clone(), mark: stream.flusher.mark(), writes })
     }
 
     /// Makes the stripes durable: flushes what they were written to, and takes drives that missed some of them out of
     /// the topology before anything relies on fragments that are not there.
+    ///
+    /// A fragment that is late may still come: it counts when it was written and flushed after all, or is missing when its
+    /// drive was taken out for being late. Until one of both is so the body waits. It is not written again elsewhere: that
+    /// would take all of a body which may be larger than memory, to save the few that were on their way a few seconds.
     pub(crate) async fn cover(&self, coverage: Coverage) -> Result<()> {
-        for (stream, marks) in coverage.streams {
+        for (stream, Covered { mut marks, late }) in coverage.streams {
+            for writes in late {
+                let missing = self.settle(&stream.volume, writes.changed(), || writes.waiting()).await?;
+                // What came late is covered by a flush from now on only.
+                marks.push((stream.flusher.mark(), writes.failed() | missing));
+            }
             let last = marks.iter().map(|(mark, _)| *mark).max().expect("a stream is listed with its first stripe");
-            stream.flusher.cover(last).await;
+            let flusher = &stream.flusher;
+            flusher.cover(last).await;
+            let late = || marks.iter().fold(0, |mask, (mark, _)| mask | flusher.late(*mark));
+            let unflushed = self.settle(&stream.volume, flusher.changed(), late).await?;
             let parity = u32::from(stream.volume.geometry.parity);
             let mut missing = 0;
             for (mark, unwritten) in marks {
-                let lost = unwritten | stream.flusher.lost(mark);
+                let lost = unwritten | flusher.lost(mark) | (flusher.late(mark) & unflushed);
                 if lost.count_ones() > parity {
                     return Err(Error::Unavailable("too many drives failed while a body was written"));
                 }
@@ -202,6 +237,29 @@ impl Writer {
         }
         Ok(())
     }
+
+    /// Waits until no slot is waited for any more but those whose drives are not used: these are given.
+    ///
+    /// Errors: a drive neither answers nor can be taken out.
+    async fn settle(&self, volume: &Volume, changed: &Event, waiting: impl Fn() -> u32) -> Result<u32> {
+        if planted::is(Bug::HungCountsAsDurable) {
+            return Ok(0);
+        }
+        let give_up = Instant::now() + self.node.config.out_after + SETTLE_SLACK;
+        loop {
+            let news = changed.wait();
+            let waiting = waiting();
+            let used = (0..volume.geometry.width()).filter(|&slot| volume.drive(slot).is_usable());
+            if waiting & used.fold(0, |mask, slot| mask | 1 << slot) == 0 {
+                return Ok(waiting);
+            }
+            if Instant::now() >= give_up {
+                return Err(SILENT);
+            }
+            // Elapsed is as good as news: whether a drive is used still is looked up.
+            let _elapsed = timeout(SETTLE_LOOK_EVERY, news).await;
+        }
+    }
 }
 
 impl Stream {
@@ -218,7 +276,7 @@ impl Stream {
     /// Room for up to `len` bytes; `None` when not even one stripe fits or a write has failed here.
     fn grant(stream: &Rc<Stream>, len: Option<u64>) -> Option<Run> {
         let volume = &stream.volume;
-        if stream.failed.get() || stream.flusher.any_failed() {
+        if stream.failed.get() || stream.flusher.is_any_behind() {
             return None;
         }
         let (geometry, next) = (volume.geometry, stream.next.get());
@@ -272,32 +330,43 @@ impl Placed {
     }
 }
 
-/// A stripe whose writes have completed.
+/// A stripe whose writes have completed, or are late.
 pub(crate) struct Stored {
     stream: Rc<Stream>,
     mark: Mark,
-    /// Slots that did not take their fragment, one bit each.
-    missing: u32,
+    writes: Rc<Writes>,
 }
 
-/// Of each set of missing slots the last mark.
-type Marks = Vec<(Mark, u32)>;
+/// What stripes of one volume need to be durable.
+#[derive(Default)]
+struct Covered {
+    /// Of each set of slots that did not take their fragment the last mark.
+    marks: Vec<(Mark, u32)>,
+    /// Stripes of which fragments were on their way still.
+    late: Vec<Rc<Writes>>,
+}
 
-/// What a body needs to be durable: for each volume, marks and missing slots of its stripes.
+/// What a body needs to be durable, for each volume.
 #[derive(Default)]
 pub(crate) struct Coverage {
-    streams: Vec<(Rc<Stream>, Marks)>,
+    streams: Vec<(Rc<Stream>, Covered)>,
 }
 
 impl Coverage {
     /// Adds a stripe. Of stripes that miss the same slots only the last mark is kept: what covers it covers them all.
     pub(crate) fn push(&mut self, stored: Stored) {
-        let Stored { stream, mark, missing } = stored;
-        let known = self.streams.iter_mut().find(|(known, _)| Rc::ptr_eq(known, &stream));
-        let Some((_, marks)) = known else {
-            self.streams.push((stream, vec![(mark, missing)]));
+        let Stored { stream, mark, writes } = stored;
+        let known = self.streams.iter().position(|(known, _)| Rc::ptr_eq(known, &stream));
+        let known = known.unwrap_or_else(|| {
+            self.streams.push((stream, Covered::default()));
+            self.streams.len() - 1
+        });
+        let Covered { marks, late } = &mut self.streams[known].1;
+        if writes.waiting() != 0 {
+            late.push(writes);
             return;
-        };
+        }
+        let missing = writes.failed();
         match marks.iter_mut().find(|(_, slots)| *slots == missing) {
             Some((last, _)) => *last = mark.max(*last),
             None => marks.push((mark, missing)),

@@ -24,6 +24,14 @@ pub(crate) struct Looked {
     pub(crate) newest_start: u32,
 }
 
+impl Looked {
+    /// Of a drive that did not answer.
+    pub(crate) fn silent(dir: &Path) -> Looked {
+        let seen = Seen { dir: dir.to_owned(), found: Found::Unreadable };
+        Looked { seen, lock: None, place: None, newest_start: 0 }
+    }
+}
+
 /// Looks at one directory.
 ///
 /// Errors: `Locked`, and `Io` for what the operator must correct. A drive that answers with errors is `Unreadable`.

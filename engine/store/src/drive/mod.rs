@@ -3,13 +3,20 @@
 mod failure;
 mod form;
 mod look;
+mod pulse;
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::pin::pin;
+use std::sync::atomic::{
+    AtomicBool, AtomicU8, AtomicU64,
+    Ordering::{Acquire, Relaxed, Release},
+};
+use std::time::Duration;
 
 pub(crate) use failure::{Blame, Op, blame, is_full, is_gone};
 pub(crate) use form::{equip, form};
 pub(crate) use look::{Looked, look};
+pub(crate) use pulse::{Ages, InFlight, Kind, Latency, Pulse};
 
 use crate::format::topology::Topology;
 use crate::ids::{DriveId, PartitionId, VolumeId};
@@ -26,6 +33,11 @@ pub(crate) const RESTORED_NAME: &str = "restored";
 pub(crate) const ASIDE_SUFFIX: &str = ".new";
 /// What is kept for whoever wants to look, out of the way of what replaced it, ends so, with a number.
 pub(crate) const DAMAGED_SUFFIX: &str = ".damaged";
+
+/// Operations in flight on a drive that is late beyond which it gets no more reads.
+const LATE_OPERATIONS_MAX: u32 = 64;
+/// How often whoever waits for a drive looks whether it is still used.
+const STATE_LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// Whether a drive is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,9 +58,16 @@ pub(crate) struct Drive {
     /// Where it is; for a missing one a directory that was named and holds no other drive.
     pub(crate) dir: PathBuf,
     state: AtomicU8,
-    /// Operations that were begun and have not ended, and how many have ended: what lateness is judged by.
-    in_flight: AtomicU32,
-    ended: AtomicU64,
+    /// What lateness is judged by.
+    pub(crate) pulse: Pulse,
+    /// It has not ended some operation for so long that it counts as late.
+    late: AtomicBool,
+    /// It was suspected because it is slower than the others.
+    slow: AtomicBool,
+    /// Its file system is being asked for its space.
+    asking: AtomicBool,
+    /// An epoch is being written to it, perhaps by a call that gave up waiting: no other one may be at the same files.
+    writing_epoch: AtomicBool,
     read_errors: AtomicU64,
     write_errors: AtomicU64,
     /// Whether it is being taken out already.
@@ -57,6 +76,8 @@ pub(crate) struct Drive {
     draining: AtomicBool,
     /// It lacked what it had acknowledged, and was not verified since: as the epoch that counts says.
     behind: AtomicBool,
+    /// It is about to be taken out: no volume chooses it.
+    leaving: AtomicBool,
     total_bytes: AtomicU64,
     free_bytes: AtomicU64,
 }
@@ -75,13 +96,17 @@ impl Drive {
             id,
             dir,
             state: AtomicU8::new(state as u8),
-            in_flight: AtomicU32::new(0),
-            ended: AtomicU64::new(0),
+            pulse: Pulse::default(),
+            late: AtomicBool::new(false),
+            slow: AtomicBool::new(false),
+            asking: AtomicBool::new(false),
+            writing_epoch: AtomicBool::new(false),
             read_errors: AtomicU64::new(0),
             write_errors: AtomicU64::new(0),
             reported: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             behind: AtomicBool::new(false),
+            leaving: AtomicBool::new(false),
             total_bytes: AtomicU64::new(0),
             free_bytes: AtomicU64::new(0),
         }
@@ -149,15 +174,100 @@ impl Drive {
         self.behind.store(marked.is_some_and(|marked| marked.is_behind), Relaxed);
     }
 
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.leaving.load(Acquire)
+    }
+
+    pub(crate) fn set_leaving(&self, leaving: bool) {
+        self.leaving.store(leaving, Release);
+    }
+
     /// Counts one operation until the value is dropped.
     pub(crate) fn begin(&self) -> InFlight<'_> {
-        self.in_flight.fetch_add(1, Relaxed);
-        InFlight(self)
+        self.begin_timed(Kind::Other)
+    }
+
+    /// The same with one whose time is kept.
+    pub(crate) fn begin_timed(&self, kind: Kind) -> InFlight<'_> {
+        self.pulse.begin(kind)
     }
 
     /// Operations in flight and operations ended so far.
     pub(crate) fn progress(&self) -> (u32, u64) {
-        (self.in_flight.load(Relaxed), self.ended.load(Relaxed))
+        (self.pulse.in_flight(), self.pulse.ended())
+    }
+
+    /// Whether some operation on it has not ended in time.
+    pub(crate) fn is_late(&self) -> bool {
+        self.late.load(Relaxed)
+    }
+
+    pub(crate) fn set_late(&self, late: bool) {
+        self.late.store(late, Relaxed);
+    }
+
+    /// Whether it is suspect for being slow.
+    pub(crate) fn is_slow(&self) -> bool {
+        self.slow.load(Relaxed) && self.state() == State::Suspect
+    }
+
+    pub(crate) fn set_slow(&self, slow: bool) {
+        self.slow.store(slow, Relaxed);
+    }
+
+    /// Whether a read may be sent to it. One that is late and has gathered many is not sent more: each holds a buffer until
+    /// the drive answers.
+    pub(crate) fn takes_reads(&self) -> bool {
+        !self.is_late() || self.pulse.in_flight() < LATE_OPERATIONS_MAX
+    }
+
+    /// Takes the right to write an epoch to it; false while an earlier one is still under way.
+    pub(crate) fn begin_epoch(&self) -> bool {
+        !self.writing_epoch.swap(true, Relaxed)
+    }
+
+    pub(crate) fn end_epoch(&self) {
+        self.writing_epoch.store(false, Relaxed);
+    }
+
+    pub(crate) fn begin_asking(&self) -> bool {
+        !self.asking.swap(true, Relaxed)
+    }
+
+    pub(crate) fn end_asking(&self) {
+        self.asking.store(false, Relaxed);
+    }
+
+    /// Whether it is used and ends what it begins in time.
+    pub(crate) fn answers(&self) -> bool {
+        self.is_usable() && !self.is_late()
+    }
+
+    /// As `while_used`, but no longer than the drive answers, and not at all if it does not: for what can be left to later.
+    pub(crate) async fn while_answering<T>(&self, operation: impl Future<Output = T>) -> Option<T> {
+        if !self.answers() {
+            return None;
+        }
+        // Counted, so that a drive that hangs in it is late.
+        let _in_flight = self.begin();
+        self.wait_while(Drive::answers, operation).await
+    }
+
+    /// Waits for an operation on the drive, but no longer than the drive is used: `None` when it was taken out meanwhile. The
+    /// operation goes on by itself then, and keeps what it works on.
+    pub(crate) async fn while_used<T>(&self, operation: impl Future<Output = T>) -> Option<T> {
+        self.wait_while(Drive::is_usable, operation).await
+    }
+
+    async fn wait_while<T>(&self, is_worth: fn(&Drive) -> bool, operation: impl Future<Output = T>) -> Option<T> {
+        let mut operation = pin!(operation);
+        loop {
+            match rt::time::timeout(STATE_LOOK_EVERY, operation.as_mut()).await {
+                Ok(result) => return Some(result),
+                Err(rt::time::Elapsed) if is_worth(self) => {}
+                Err(rt::time::Elapsed) => return None,
+            }
+        }
     }
 
     /// Counts an error and returns how many of its kind there have been.
@@ -199,16 +309,6 @@ impl Drive {
     /// Tables and manifest of a partition.
     pub(crate) fn index_dir(&self, partition: PartitionId) -> PathBuf {
         self.dir.join(INDEX_NAME).join(partition.0.to_string())
-    }
-}
-
-/// An operation on a drive that is not over.
-pub(crate) struct InFlight<'a>(&'a Drive);
-
-impl Drop for InFlight<'_> {
-    fn drop(&mut self) {
-        self.0.ended.fetch_add(1, Relaxed);
-        self.0.in_flight.fetch_sub(1, Relaxed);
     }
 }
 

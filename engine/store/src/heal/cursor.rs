@@ -13,7 +13,7 @@ const NAME: &str = "scrub";
 pub(super) async fn read(node: &Arc<Node>) -> Cursor {
     let mut furthest = Cursor::default();
     for drive in node.drives().iter().filter(|drive| drive.is_usable()) {
-        let Ok(bytes) = rt::file::read(drive.dir.join(NAME)).await else { continue };
+        let Some(Ok(bytes)) = drive.while_answering(rt::file::read(drive.dir.join(NAME))).await else { continue };
         if let Ok(cursor) = Cursor::decode(&bytes)
             && (cursor.rounds, cursor.next, cursor.partition) > (furthest.rounds, furthest.next, furthest.partition)
         {
@@ -26,7 +26,8 @@ pub(super) async fn read(node: &Arc<Node>) -> Cursor {
 /// Writes it on every drive that is there. A full drive keeps its old one.
 pub(super) async fn write(node: &Arc<Node>, cursor: Cursor) {
     for drive in node.drives().iter().filter(|drive| drive.is_usable()) {
-        if let Err(error) = write_whole(&drive.dir.join(NAME), cursor.encode()).await {
+        let (path, bytes) = (drive.dir.join(NAME), cursor.encode());
+        if let Some(Err(error)) = drive.while_answering(write_whole(&path, bytes)).await {
             node.note_io_error(drive, &error, Op::Write);
         }
     }

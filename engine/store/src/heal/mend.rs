@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use rt::buf::{Shared, Window};
-use rt::file::Sync;
 
 use super::check::{Checked, Found, check, compute, judge};
 use super::pieces::Pieces;
@@ -55,7 +54,7 @@ pub(super) async fn mend_checked(pieces: &Pieces, checked: &Checked) -> Mended {
         let pages = (bytes.len() / PAGE_BYTES) as u32;
         let written = match pooled(&bytes).await {
             Some(_) if planted::is(Bug::RepairNotWritten) => true,
-            Some(shared) => volume.write_slot(slot, at, shared, Sync::Data).await.is_ok(),
+            Some(shared) => volume.write_slot_while_used(slot, at, shared).await.is_ok(),
             None => false,
         };
         let read = if written { volume.read_slot(slot, at, pages).await.ok() } else { None };

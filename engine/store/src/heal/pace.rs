@@ -74,9 +74,11 @@ impl Pace {
         self.goes_on()
     }
 
-    /// Operations on the drives on behalf of requests: all but those of healing.
+    /// Operations on the drives on behalf of requests: all but those of healing. What waits for a drive that does not answer
+    /// is not made slower by anything.
     fn requests_in_flight(&self) -> u32 {
-        let in_flight: u32 = self.node.drives().iter().map(|drive| drive.progress().0).sum();
+        let drives = self.node.drives();
+        let in_flight: u32 = drives.iter().filter(|drive| drive.answers()).map(|drive| drive.progress().0).sum();
         in_flight.saturating_sub(self.node.heal.in_flight())
     }
 

@@ -504,7 +504,7 @@ fn set_aside(path: &Path, moves: u16) -> PathBuf {
 /// Removes the slots that an earlier start had not finished.
 pub(super) async fn remove_unfinished(node: &Arc<Node>) {
     for drive in node.drives().iter().filter(|drive| drive.is_usable()) {
-        let Ok(entries) = rt::file::read_dir(drive.volumes_dir()).await else { continue };
+        let Some(Ok(entries)) = drive.while_answering(rt::file::read_dir(drive.volumes_dir())).await else { continue };
         for entry in entries.iter().filter(|entry| entry.name.ends_with(ASIDE_SUFFIX)) {
             if let Err(error) = rt::file::unlink(drive.volumes_dir().join(&entry.name)).await {
                 telemetry::warn!("an unfinished slot stays: {error}"; drive = drive.dir.display());

@@ -17,6 +17,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
 use super::check::{Checksum, PIECE_BYTES};
+use super::fence::Fence;
 use super::tree::TableFile;
 use crate::format;
 
@@ -142,7 +143,8 @@ impl Snapshot {
     }
 
     /// Makes `copy` equal to the snapshot. Cost: the tables it lacks, and some fsyncs.
-    pub(super) fn copy_to(&self, copy: &Path) -> Result<(), CopyError> {
+    pub(super) fn copy_to(&self, copy: &Path, fence: &Fence) -> Result<(), CopyError> {
+        fence.enter(copy)?;
         create_durably(copy)?;
         create_durably(&copy.join(TABLES))?;
         let whole = read_copied(copy)?;
@@ -152,20 +154,22 @@ impl Snapshot {
         let overwrites = missing.iter().any(|(table, _)| known(table.id) && table_path(copy, table.id).exists());
         if overwrites && copy.join(CURRENT).try_exists()? {
             // Another history of this tree, with the same numbers.
-            return self.copy_anew(copy);
+            return self.copy_anew(copy, fence);
         }
-        self.fill(copy, missing, &whole)?;
+        self.fill(copy, missing, &whole, fence)?;
         Ok(self.remove_others(copy)?)
     }
 
     /// Makes a copy of all tables beside `copy`, then puts it in its place. Cost: all tables, and room for both.
-    pub(super) fn copy_anew(&self, copy: &Path) -> Result<(), CopyError> {
+    pub(super) fn copy_anew(&self, copy: &Path, fence: &Fence) -> Result<(), CopyError> {
+        fence.enter(copy)?;
         let (anew, old) = (beside(copy, ANEW), beside(copy, OLD));
         remove_dir_if_there(&anew)?;
         let filled = create_durably(&anew)
             .and_then(|()| create_durably(&anew.join(TABLES)))
             .map_err(CopyError::Copy)
-            .and_then(|()| self.fill(&anew, self.tables.iter().collect(), &Copied::new()));
+            .and_then(|()| self.fill(&anew, self.tables.iter().collect(), &Copied::new(), fence));
+        fence.enter(copy)?;
         if filled.is_err() {
             // Of a full drive the room is wanted back at once; what cannot be removed now is at the next attempt or start.
             remove_dir_if_there(&anew).ok();
@@ -181,16 +185,22 @@ impl Snapshot {
     }
 
     /// Copies tables into a directory and has it point to this version.
-    fn fill(&self, dir: &Path, tables: Vec<&(TableFile, u64)>, whole: &Copied) -> Result<(), CopyError> {
+    fn fill(&self, dir: &Path, tables: Vec<&(TableFile, u64)>, whole: &Copied, fence: &Fence) -> Result<(), CopyError> {
         for (table, len) in &tables {
-            copy_table(&table_path(&self.dir, table.id), &table_path(dir, table.id), table, *len)?;
+            let (from, to) = (table_path(&self.dir, table.id), table_path(dir, table.id));
+            copy_table((&self.dir, &from), (dir, &to), table, *len, fence)?;
         }
         if !tables.is_empty() {
             sync_dir(&dir.join(TABLES))?;
         }
         replace(dir, COPIED, &self.note(dir, whole))?;
-        replace(dir, &self.version, &fs::read(self.dir.join(&self.version))?)?;
-        Ok(replace(dir, CURRENT, &fs::read(self.dir.join(CURRENT))?)?)
+        for name in [&self.version, CURRENT] {
+            fence.enter(&self.dir)?;
+            let content = fs::read(self.dir.join(name))?;
+            fence.enter(dir)?;
+            replace(dir, name, &content)?;
+        }
+        Ok(())
     }
 
     pub(super) fn remove(self) -> io::Result<()> {
@@ -270,16 +280,27 @@ fn beside(dir: &Path, suffix: &str) -> PathBuf {
     dir.with_file_name(name)
 }
 
-/// Copies one table and makes it durable. What is not what the table's checksum says is not left behind.
-fn copy_table(from: &Path, to: &Path, table: &TableFile, len: u64) -> Result<(), CopyError> {
-    remove_if_there(to)?;
-    let mut source = File::open(from)?;
-    let mut copy = File::create(to)?;
+/// Copies one table and makes it durable. What is not what the table's checksum says is not left behind. Files are given with
+/// the directories on whose drives they lie: reading and writing are told apart for the fence.
+fn copy_table(
+    from: (&Path, &Path),
+    to: (&Path, &Path),
+    table: &TableFile,
+    len: u64,
+    fence: &Fence,
+) -> Result<(), CopyError> {
+    fence.enter(from.0)?;
+    let mut source = File::open(from.1)?;
+    fence.enter(to.0)?;
+    remove_if_there(to.1)?;
+    let mut copy = File::create(to.1)?;
     let (mut piece, mut checksum, mut copied) = (vec![0; PIECE_BYTES], Checksum::new(), 0);
     loop {
+        fence.enter(from.0)?;
         // The copy is not to blame for what cannot be read.
         let read =
-            source.read(&mut piece).map_err(|error| CopyError::Source(format!("{}: {error}", from.display())))?;
+            source.read(&mut piece).map_err(|error| CopyError::Source(format!("{}: {error}", from.1.display())))?;
+        fence.enter(to.0)?;
         if read == 0 {
             break;
         }
@@ -289,7 +310,7 @@ fn copy_table(from: &Path, to: &Path, table: &TableFile, len: u64) -> Result<(),
     }
     if copied != len || checksum.finish() != table.checksum {
         drop(copy);
-        remove_if_there(to)?;
+        remove_if_there(to.1)?;
         return Err(CopyError::Source(format!("table {} is not what its checksum says", table.id)));
     }
     Ok(copy.sync_all()?)

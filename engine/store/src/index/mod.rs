@@ -5,6 +5,7 @@
 //! given up for the freshest mirror that holds everything the memtables no longer have.
 
 pub(crate) mod check;
+mod fence;
 pub(crate) mod keys;
 mod look;
 mod mirror;
@@ -21,6 +22,7 @@ use crate::format::batch::{Ckpt, Position};
 use crate::format::{Invalid, Reader};
 use crate::ids::Lsn;
 use crate::planted::{self, Bug};
+use fence::Fence;
 pub(crate) use look::{Looked, Opened, look, version};
 use mirror::CopyError;
 use scan::{Page, Scan, Upper};
@@ -80,6 +82,8 @@ pub(crate) struct Index {
     whole: Mutex<Vec<PathBuf>>,
     /// Held while files change. Taken before `tree`.
     upkeep: Mutex<Upkeep>,
+    /// Where the one who holds it is.
+    fence: Fence,
     tree: Mutex<Arc<Tree>>,
     /// No tables but for checkpoints: look-ups need not ask.
     empty: AtomicBool,
@@ -113,7 +117,7 @@ impl Index {
                 telemetry::warn!("index {}: a copy that was being replaced: {error}", dir.display());
             }
         }
-        let chosen = freshest(&copies, &caches, Lsn::ZERO, &mut failed);
+        let chosen = freshest(&copies, &caches, Lsn::ZERO, &mut failed, &Fence::default());
         let (tree, ckpt, whole) = match (chosen, absent) {
             (Some(Freshest { tree, ckpt, equals }), _) => (tree, ckpt, equals),
             // A copy that fails may hold entries whose log is gone.
@@ -134,6 +138,7 @@ impl Index {
             caches,
             copies: Mutex::new(copies),
             whole: Mutex::new(whole),
+            fence: Fence::default(),
             upkeep: Mutex::new(Upkeep { floor: ckpt.lsn, distrusted: Vec::new(), bad: Vec::new() }),
             empty: AtomicBool::new(tree.stats().tables == 0),
             bytes: AtomicU64::new(tree.stats().bytes),
@@ -159,6 +164,27 @@ impl Index {
         self.tree().stats()
     }
 
+    pub(crate) fn caches(&self) -> Arc<Caches> {
+        self.caches.clone()
+    }
+
+    /// Whether it is of no more use: it was given up, its copy in use lies on a drive that does not answer, or whoever
+    /// changes its files waits for such a drive. Never blocks.
+    pub(crate) fn is_stuck(&self, is_silent: impl Fn(&Path) -> bool) -> bool {
+        is_silent(&self.active()) || self.fence.is_stuck(is_silent)
+    }
+
+    /// Gives this index up, so that the copies on other drives can be opened anew: it changes no file any more, even if what
+    /// waits for a drive goes on some day. False while somebody changes files on a drive that answers: ask again.
+    pub(crate) fn retire(&self, is_silent: impl Fn(&Path) -> bool) -> bool {
+        self.fence.retire(is_silent)
+    }
+
+    /// Uses it again after all: there is nothing to go on with instead.
+    pub(crate) fn take_back(&self) {
+        self.fence.take_back();
+    }
+
     /// Directory of the copy in use.
     pub(crate) fn active(&self) -> PathBuf {
         self.tree().dir().to_path_buf()
@@ -181,9 +207,10 @@ impl Index {
         entries: impl Iterator<Item = (&'a Bytes, Option<&'a Bytes>)> + Clone,
         ckpt: Ckpt,
     ) -> Result<Vec<FailedCopy>, TreeError> {
-        let mut upkeep = self.upkeep();
+        let (mut upkeep, _at) = self.upkeep();
         let attempts = self.copies().len() + 1;
         let mut tree = self.tree();
+        self.fence.enter(tree.dir())?;
         if tree.stats().l0_runs >= L0_RUNS_STOP {
             // Merging has failed for long: rather keep memtables, and refuse commits, than have look-ups grow slower.
             tree.compact()?;
@@ -222,6 +249,7 @@ impl Index {
         entries: impl Iterator<Item = (&'a Bytes, Option<&'a Bytes>)>,
         ckpt: Ckpt,
     ) -> Result<(), TreeError> {
+        self.fence.enter(tree.dir())?;
         let there = read_ckpt(tree)?;
         // Not again what is there: tombstones that went with the last level would come back to life below them.
         if there.lsn <= ckpt.lsn && there != ckpt {
@@ -233,8 +261,9 @@ impl Index {
 
     /// Merges tables as it is due; the copies follow with the next flush. Reads go on. May take long.
     pub(crate) fn compact(&self) -> Result<(), TreeError> {
-        let mut upkeep = self.upkeep();
+        let (mut upkeep, _at) = self.upkeep();
         let tree = self.tree();
+        self.fence.enter(tree.dir())?;
         let merged = tree.compact();
         self.bytes.store(tree.stats().bytes, Ordering::Relaxed);
         match merged {
@@ -250,9 +279,11 @@ impl Index {
         let snapshot = {
             let _nothing_changes = self.upkeep();
             let tree = self.tree();
+            self.fence.enter(tree.dir())?;
             mirror::Snapshot::take_for_backup(tree.dir(), &tree.table_files()?)?
         };
-        let copied = snapshot.copy_to(to);
+        // No copy of this index is touched from here on.
+        let copied = snapshot.copy_to(to, &Fence::default());
         snapshot.remove()?;
         copied.map_err(|error| match error {
             CopyError::Source(what) => TreeError::Damaged(what),
@@ -276,13 +307,13 @@ impl Index {
     ///
     /// Errors: there is no other one; then it stays in use, for what can still be read of it.
     pub(crate) fn distrust(&self, dir: &Path) -> Result<(), TreeError> {
-        let mut upkeep = self.upkeep();
+        let (mut upkeep, _at) = self.upkeep();
         self.spoil(&mut upkeep, dir);
         if self.active() != *dir {
             return Ok(());
         }
         let others = self.whole_copies();
-        match freshest(&others, &self.caches, upkeep.floor, &mut Vec::new()) {
+        match freshest(&others, &self.caches, upkeep.floor, &mut Vec::new(), &self.fence) {
             Some(chosen) => self.install(chosen.tree),
             None => Err(TreeError::Damaged("no other copy has all that is in it".to_owned())),
         }
@@ -304,7 +335,7 @@ impl Index {
             return Ok(());
         }
         let mut failed = Vec::new();
-        match freshest(copies, &self.caches, floor, &mut failed) {
+        match freshest(copies, &self.caches, floor, &mut failed, &self.fence) {
             Some(chosen) => self.install(chosen.tree),
             None => {
                 telemetry::warn!("index {}: no other copy can be opened", tree.dir().display());
@@ -318,6 +349,7 @@ impl Index {
         if others.is_empty() || planted::is(Bug::CopiesSkipped) {
             return Ok(Vec::new());
         }
+        self.fence.enter(tree.dir())?;
         let snapshot = mirror::Snapshot::take(tree.dir(), &tree.table_files()?)?;
         let mut failed = Vec::new();
         let mut damaged = None;
@@ -327,7 +359,8 @@ impl Index {
                 continue;
             }
             let is_bad = upkeep.bad.contains(dir);
-            match if is_bad { snapshot.copy_anew(dir) } else { snapshot.copy_to(dir) } {
+            let copied = if is_bad { snapshot.copy_anew(dir, &self.fence) } else { snapshot.copy_to(dir, &self.fence) };
+            match copied {
                 Ok(()) => upkeep.bad.retain(|bad| bad != dir),
                 Err(CopyError::Copy(error)) => failed.push(FailedCopy { dir: dir.clone(), error: error.into() }),
                 Err(CopyError::Source(what)) => {
@@ -337,6 +370,7 @@ impl Index {
             }
         }
         self.has_bad.store(!upkeep.bad.is_empty(), Ordering::Release);
+        self.fence.enter(tree.dir())?;
         snapshot.remove()?;
         match damaged {
             Some(what) => Err(TreeError::Damaged(what)),
@@ -350,7 +384,10 @@ impl Index {
             match f(&tree) {
                 Ok(read) => return Ok(read),
                 // Ends: each copy is taken at most once between flushes, and opened again at most once.
-                Err(error) => tree = self.replace(&mut self.upkeep(), &tree, error)?,
+                Err(error) => {
+                    let (mut upkeep, _at) = self.upkeep();
+                    tree = self.replace(&mut upkeep, &tree, error)?;
+                }
             }
         }
     }
@@ -369,11 +406,11 @@ impl Index {
             candidates = vec![dir.clone()];
             upkeep.distrusted.push(dir);
         }
-        let mut chosen = freshest(&candidates, &self.caches, upkeep.floor, &mut unreadable);
+        let mut chosen = freshest(&candidates, &self.caches, upkeep.floor, &mut unreadable, &self.fence);
         if chosen.is_none() {
             candidates = self.copies();
             candidates.retain(|copy| !upkeep.distrusted.contains(copy));
-            chosen = freshest(&candidates, &self.caches, upkeep.floor, &mut unreadable);
+            chosen = freshest(&candidates, &self.caches, upkeep.floor, &mut unreadable, &self.fence);
         }
         let Some(chosen) = chosen else { return Err(error) };
         if chosen.tree.dir() != failed.dir() && !error.is_full() {
@@ -393,6 +430,7 @@ impl Index {
     }
 
     fn install(&self, tree: Tree) -> Result<(), TreeError> {
+        self.fence.enter(tree.dir())?;
         mirror::become_source(tree.dir())?;
         telemetry::info!("index: using the copy in {}", tree.dir().display());
         let left = std::mem::replace(&mut *lock(&self.tree), Arc::new(tree));
@@ -416,8 +454,18 @@ impl Index {
         lock(&self.copies).clone()
     }
 
-    fn upkeep(&self) -> MutexGuard<'_, Upkeep> {
-        lock(&self.upkeep)
+    /// The sole right to change files, and what tells the fence when it ends.
+    fn upkeep(&self) -> (MutexGuard<'_, Upkeep>, At<'_>) {
+        (lock(&self.upkeep), At(&self.fence))
+    }
+}
+
+/// Files are changed as long as it lives.
+struct At<'a>(&'a Fence);
+
+impl Drop for At<'_> {
+    fn drop(&mut self) {
+        self.0.leave();
     }
 }
 
@@ -450,10 +498,16 @@ struct Freshest {
 }
 
 /// The copy with the highest checkpoint, not below `floor`; the first one of equals.
-fn freshest(copies: &[PathBuf], caches: &Caches, floor: Lsn, failed: &mut Vec<FailedCopy>) -> Option<Freshest> {
+fn freshest(
+    copies: &[PathBuf],
+    caches: &Caches,
+    floor: Lsn,
+    failed: &mut Vec<FailedCopy>,
+    fence: &Fence,
+) -> Option<Freshest> {
     let mut best: Option<Freshest> = None;
     for dir in copies {
-        match open_existing(dir, caches) {
+        match fence.enter(dir).map_err(TreeError::from).and_then(|()| open_existing(dir, caches)) {
             Ok(Some((tree, ckpt))) => {
                 if let Some(best) = best.as_mut().filter(|best| best.ckpt == ckpt) {
                     best.equals.push(dir.clone());

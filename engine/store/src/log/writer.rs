@@ -16,7 +16,7 @@ use crate::format::volume::{Class, Closed};
 use crate::ids::SlotOffset;
 use crate::planted::{self, Bug};
 use crate::stripe::{self, Fragment, Layout, Stamp};
-use crate::volume::Volume;
+use crate::volume::{Answers, Volume};
 
 /// Attempts to make a successor before everything that waits fails.
 const SUCCESSOR_ATTEMPTS: u32 = 5;
@@ -116,17 +116,10 @@ impl Log {
         Step::Wait(state.flights.iter().map(|flight| flight.deadline).min())
     }
 
-    /// Reports the drives that have not answered; says whether the volume got sick by that. Only when others have
-    /// answered, and only as many as the volume could lose: else the whole machine is slow, and moving would not help.
+    /// Reports the drives that have not answered; says whether the volume got sick by that.
     fn suspect_late(&self, state: &State, progress: &Progress) -> bool {
-        let (volume, late) = (&state.volume, progress.waiting.get());
-        if progress.done.get() == 0 || late.count_ones() > u32::from(volume.geometry.parity) {
-            return false;
-        }
-        for slot in (0..volume.geometry.width()).filter(|slot| late & 1 << slot != 0) {
-            self.node.suspect(volume.drive(slot).id);
-        }
-        volume.sick_slots() & late & !state.sick_slots != 0
+        let late = state.volume.suspect_late(Answers { waiting: progress.waiting.get(), done: progress.done.get() });
+        late & !state.sick_slots != 0
     }
 
     /// Lays out what waits as one batch and sends its fragments on their way.

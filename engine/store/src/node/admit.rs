@@ -4,15 +4,24 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rt::ShardId;
+use rt::time::{Duration, Instant};
 
 use super::epoch::change;
+use super::open::look_in_time;
 use super::places::same_path;
 use super::{Node, places, write};
-use crate::drive::{Drive, Looked, State, equip, look};
+use crate::drive::{Drive, Looked, State, equip};
 use crate::error::{Error, Result};
 use crate::format::topology::DRIVES_MAX;
 use crate::ids::DriveId;
 use crate::topology::{AdmitError, Found, OpenError, may_retire, may_shrink};
+
+/// How long a drive that is to leave waits for volumes that are being made, and how often it looks.
+const CREATIONS_WAIT_MAX: Duration = Duration::from_secs(20);
+const CREATIONS_LOOK_EVERY: Duration = Duration::from_millis(2);
+
+/// How long a directory may take to become a drive.
+const EQUIP_MAX: Duration = Duration::from_secs(20);
 
 impl Node {
     /// Makes a drive of the directory and takes it in: when this returns, an epoch with it counts, and the next volume may
@@ -34,22 +43,23 @@ impl Node {
         rt::call(ShardId(0), move || async move { rt::spawn(retire_here(node, id)).await }).await
     }
 
-    /// Whether some volume could not be read any more without this drive. What hollow slots have does not count.
-    fn is_needed(&self, id: DriveId) -> bool {
+    /// Whether some volume could not be read any more without these drives. What hollow slots have does not count.
+    pub(super) fn is_any_needed(&self, drives: &[DriveId]) -> bool {
         self.volumes().iter().any(|volume| {
             let width = volume.geometry.width();
             let solid = volume.solid_slots();
-            let holds = (0..width).any(|slot| volume.is_readable(slot) && volume.drive(slot).id == id);
+            let goes = |slot: usize| drives.contains(&volume.drive(slot).id);
+            let holds = (0..width).any(|slot| volume.is_readable(slot) && goes(slot));
             // What a drive that is behind has is not known yet.
             let counts = |slot: usize| solid & (1 << slot) != 0 && !volume.drive(slot).is_behind();
-            let left = (0..width).filter(|&slot| counts(slot) && volume.drive(slot).id != id).count();
+            let left = (0..width).filter(|&slot| counts(slot) && !goes(slot)).count();
             holds && left < usize::from(volume.geometry.data)
         })
     }
 
     /// Whether no other drive has a copy of some tables that counts and is known to be whole. While tables do not count yet the
     /// log has everything.
-    fn holds_last_tables(&self, id: DriveId) -> bool {
+    pub(super) fn hold_last_tables(&self, ids: &[DriveId]) -> bool {
         let topology = self.topology();
         self.heal.tables().into_iter().any(|(partition, index)| {
             let whole = index.whole_copies();
@@ -60,8 +70,8 @@ impl Node {
             };
             let drives = self.drives();
             topology.is_any_in_sync(partition)
-                && topology.is_in_sync(partition, id)
-                && !drives.iter().filter(is_good).any(|drive| drive.id != id)
+                && ids.iter().any(|&id| topology.is_in_sync(partition, id))
+                && !drives.iter().filter(is_good).any(|drive| !ids.contains(&drive.id))
         })
     }
 }
@@ -77,17 +87,35 @@ async fn retire_here(node: Arc<Node>, id: DriveId) -> Result<()> {
     if !may_retire(members, members - 1, topology.parity) {
         return Err(Error::Unavailable("too few drives would be left"));
     }
-    if node.is_needed(id) {
+    let Some(drive) = node.drive(id) else { return Err(Error::NotFound) };
+    drive.set_leaving(true);
+    let retired = retire_leaving(&node, id).await;
+    // One that is out by now gets no volumes anyway.
+    drive.set_leaving(false);
+    retired
+}
+
+/// The rest, with a drive that no new volume chooses any more.
+async fn retire_leaving(node: &Arc<Node>, id: DriveId) -> Result<()> {
+    let begun = node.creations.begun();
+    let give_up = Instant::now() + CREATIONS_WAIT_MAX;
+    while !node.creations.have_ended(begun) {
+        if Instant::now() >= give_up {
+            return Err(Error::Unavailable("a volume is being made on it; try again in a minute"));
+        }
+        rt::time::sleep(CREATIONS_LOOK_EVERY).await;
+    }
+    if node.is_any_needed(&[id]) {
         return Err(Error::Unavailable(
             "data would be lost: parity cannot make up for it, or not yet; drain the drive first",
         ));
     }
-    if node.holds_last_tables(id) {
+    if node.hold_last_tables(&[id]) {
         return Err(Error::Unavailable("it holds the only good copy of some index tables; try again in a minute"));
     }
-    let epoch = change(&node, vec![id], None, may_retire, |_| {}).await?;
+    let epoch = change(node, vec![id], None, may_retire, |_| {}).await?;
     telemetry::info!("a drive was taken out as asked for"; drive = id, epoch = epoch.number);
-    places::write(&node).await;
+    places::write(node).await;
     Ok(())
 }
 
@@ -101,7 +129,7 @@ async fn admit_here(node: Arc<Node>, dir: PathBuf) -> std::result::Result<DriveI
         return Err(AdmitError::ListFull { drives: drives.len() });
     }
     refuse_used(&node, &dir).await?;
-    let mut looked = match look(&dir).await {
+    let mut looked = match look_in_time(&dir).await {
         // A drive that was taken out since the start is still locked by this process.
         Err(OpenError::Locked { dir }) => {
             let gone = drives.iter().find(|drive| !drive.is_usable() && same_path(&drive.dir, &dir));
@@ -113,7 +141,9 @@ async fn admit_here(node: Arc<Node>, dir: PathBuf) -> std::result::Result<DriveI
         looked => looked?,
     };
     refuse_unfit(&node, &looked)?;
-    let id = equip(&mut looked, &node.topology()).await?;
+    // The turn is held meanwhile: a directory that hangs must not keep other drives from being taken out.
+    let equipped = rt::time::timeout(EQUIP_MAX, equip(&mut looked, &node.topology())).await;
+    let id = equipped.map_err(|rt::time::Elapsed| AdmitError::Fails { dir: dir.clone() })??;
     let drive = Arc::new(Drive::new(id, dir.clone(), State::Out));
     // Before any epoch names it: the places of drives in the two lists are the same.
     let listed: Vec<Arc<Drive>> = drives.iter().cloned().chain([drive.clone()]).collect();
@@ -140,8 +170,9 @@ async fn refuse_used(node: &Node, dir: &Path) -> std::result::Result<(), AdmitEr
     // What is not there yet is nobody's; other errors show when it is looked into.
     let Ok(place) = rt::file::metadata(dir).await else { return Ok(()) };
     for drive in node.drives().iter().filter(|drive| drive.is_usable()) {
-        let same =
-            rt::file::metadata(&drive.dir).await.is_ok_and(|other| (other.dev, other.ino) == (place.dev, place.ino));
+        // One that does not answer is known by its name.
+        let other = drive.while_answering(rt::file::metadata(&drive.dir)).await.and_then(|other| other.ok());
+        let same = other.is_some_and(|other| (other.dev, other.ino) == (place.dev, place.ino));
         if same || drive.dir == dir {
             return Err(AdmitError::InUse { dir: dir.to_owned() });
         }

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::ids::{DriveId, PartitionId};
 use crate::topology::{self, Topology, may_shrink};
 
-/// A drive that has not written an epoch after so long has failed.
+/// A drive that has not written an epoch after so long is done without, if it can be.
 const EPOCH_WRITE_MAX: Duration = Duration::from_secs(20);
 
 impl Node {
@@ -28,6 +28,11 @@ impl Node {
         let node = self.clone();
         // A task of its own, so that a caller that goes away leaves no turn half taken.
         rt::call(ShardId(0), move || async move { rt::spawn(take_out_here(node, drive, why)).await }).await
+    }
+
+    /// Takes drives out that have not answered for long, if nothing is lost by it. Called on shard 0.
+    pub(super) async fn take_out_hung(self: &Arc<Node>, hung: Vec<DriveId>) {
+        rt::spawn(take_out_hung_here(self.clone(), hung)).await;
     }
 
     /// Records that of these partitions' tables exactly the copies on these drives count from now on.
@@ -54,6 +59,37 @@ pub(crate) async fn mend_topology(node: &Arc<Node>, drive: &Arc<Drive>) -> io::R
                 telemetry::error!("no more writes are accepted"; error = error);
             }
             Err(io::ErrorKind::TimedOut.into())
+        }
+    }
+}
+
+/// All at once: while one of them hangs, an epoch that keeps it cannot become durable.
+async fn take_out_hung_here(node: Arc<Node>, mut hung: Vec<DriveId>) {
+    let _turn = node.turns.take().await;
+    // What was late may have answered while this waited for its turn.
+    hung.retain(|&id| node.topology().is_in(id) && node.drive(id).is_some_and(|drive| drive.is_late()));
+    if hung.is_empty() {
+        return;
+    }
+    let members = node.topology().in_count();
+    let dirs: Vec<String> =
+        hung.iter().filter_map(|&id| node.drive(id)).map(|drive| drive.dir.display().to_string()).collect();
+    let dirs = dirs.join(", ");
+    let outcome = if !may_shrink(members, members - hung.len(), node.topology().parity) {
+        Err(Error::Unavailable("too few drives would be left"))
+    } else if node.is_any_needed(&hung) {
+        Err(Error::Unavailable("parity cannot make up for it"))
+    } else if node.hold_last_tables(&hung) {
+        Err(Error::Unavailable("the only good copy of some index tables is there"))
+    } else {
+        change(&node, hung, None, may_shrink, |_| {}).await
+    };
+    match outcome {
+        Ok(epoch) => {
+            telemetry::error!("what does not answer for long was taken out"; drives = dirs, epoch = epoch.number);
+        }
+        Err(error) => {
+            telemetry::error!("drives do not answer and cannot be done without: {error}"; drives = dirs);
         }
     }
 }
@@ -135,8 +171,8 @@ pub(super) async fn change(
         *lock(&node.written) = next.clone();
         let joins = joins.filter(|joins| !out.contains(joins));
         let drives: Vec<Arc<Drive>> = kept.into_iter().chain(joins).filter_map(|id| node.drive(id)).collect();
-        let failed = write_everywhere(&drives, &next).await;
-        if failed.is_empty() {
+        let Unwritten { failed, late } = write_everywhere(&drives, &next).await;
+        if failed.is_empty() && late.is_empty() {
             let next = Arc::new(next);
             *write(&node.topology) = next.clone();
             node.drives().iter().for_each(|drive| drive.take_marks(&next));
@@ -145,34 +181,66 @@ pub(super) async fn change(
             }
             return Ok(next);
         }
+        // What has failed goes, whatever it costs: nobody knows what it holds. What is only late goes if it can be done
+        // without; else the epoch comes to nothing, and is tried again by whoever wants it.
+        let gone: Vec<DriveId> = out.iter().chain(&failed).chain(&late).copied().collect();
+        let kept = counts.in_set().filter(|drive| !gone.contains(drive)).count();
+        let costs_data = || node.is_any_needed(&gone) || node.hold_last_tables(&gone);
+        if !late.is_empty() && (!may_shrink(members, kept, counts.parity) || costs_data()) {
+            return Err(Error::Unavailable("a drive does not answer"));
+        }
+        out.extend(late);
         out.extend(failed);
     }
 }
 
-/// Writes an epoch on all `drives` at once; those that failed.
-pub(super) async fn write_everywhere(drives: &[Arc<Drive>], topology: &Topology) -> Vec<DriveId> {
+/// Drives on which an epoch is not durable.
+#[derive(Default)]
+pub(super) struct Unwritten {
+    pub(super) failed: Vec<DriveId>,
+    /// The write may still come to its end.
+    pub(super) late: Vec<DriveId>,
+}
+
+/// Writes an epoch on all `drives` at once.
+pub(super) async fn write_everywhere(drives: &[Arc<Drive>], topology: &Topology) -> Unwritten {
     let writes: Vec<_> = drives
         .iter()
         .map(|drive| {
             let (drive, topology) = (drive.clone(), topology.clone());
-            rt::spawn(async move { topology::file::write(&drive.dir, &topology).await })
+            // An earlier one that is still under way would write into the same files.
+            drive.begin_epoch().then(|| {
+                rt::spawn(async move {
+                    let written = {
+                        let _in_flight = drive.begin();
+                        topology::file::write(&drive.dir, &topology).await
+                    };
+                    drive.end_epoch();
+                    written
+                })
+            })
         })
         .collect();
     let deadline = rt::time::Instant::now() + EPOCH_WRITE_MAX;
-    let mut failed = Vec::new();
+    let mut unwritten = Unwritten::default();
     for (drive, write) in drives.iter().zip(writes) {
         let left = deadline - rt::time::Instant::now();
-        // The task goes on and keeps its buffer when this gives up on it.
-        match rt::time::timeout(left, write).await {
-            Ok(Ok(())) => continue,
+        let written = match write {
+            // The task goes on and keeps its buffer when this gives up on it.
+            Some(write) => rt::time::timeout(left, write).await,
+            None => Err(rt::time::Elapsed),
+        };
+        match written {
+            Ok(Ok(())) => {}
             Ok(Err(error)) => {
                 telemetry::error!("an epoch cannot be written"; drive = drive.dir.display(), error = error);
+                unwritten.failed.push(drive.id);
             }
             Err(rt::time::Elapsed) => {
                 telemetry::error!("an epoch is not written in time"; drive = drive.dir.display());
+                unwritten.late.push(drive.id);
             }
         }
-        failed.push(drive.id);
     }
-    failed
+    unwritten
 }

@@ -1,13 +1,15 @@
 //! Opens a node: look, decide, form if need be, start.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, RwLock};
+use std::time::Duration;
 
 use rt::file::FileLock;
 
-use super::epoch::write_everywhere;
+use super::creations::Creations;
+use super::epoch::{Unwritten, write_everywhere};
 use super::flag::Flag;
 use super::{Config, INSTANCES, Node, SHARDS_MAX, places, watch};
 use crate::drive::{Drive, Looked, RESTORED_NAME, State, form, look, write_whole};
@@ -19,11 +21,14 @@ use crate::topology::{
     self, Chosen, DRIVES_MAX, Decision, OpenError, PARTITIONS_MAX, Seen, Topology, TurnQueue, Wanted, decide, may_start,
 };
 
+/// How long a start waits for a directory to be looked into.
+const LOOK_MAX: Duration = Duration::from_secs(10);
+
 pub(super) async fn open(config: Config) -> Result<Arc<Node>, OpenError> {
     check(&config)?;
     let mut looked = Vec::with_capacity(config.dirs.len());
     for dir in &config.dirs {
-        looked.push(look(dir).await?);
+        looked.push(look_in_time(dir).await?);
     }
     refuse_same_directory(&looked)?;
     for notice in places::find_forgotten(&mut looked).await? {
@@ -42,6 +47,17 @@ pub(super) async fn open(config: Config) -> Result<Arc<Node>, OpenError> {
         }
     };
     start(config, looked, chosen).await
+}
+
+/// A drive that does not answer at all is `Unreadable`, like one that answers with errors.
+pub(super) async fn look_in_time(dir: &Path) -> Result<Looked, OpenError> {
+    match rt::time::timeout(LOOK_MAX, look(dir)).await {
+        Ok(looked) => looked,
+        Err(rt::time::Elapsed) => {
+            telemetry::error!("a drive does not answer and counts as missing"; drive = dir.display(), seconds = LOOK_MAX.as_secs());
+            Ok(Looked::silent(dir))
+        }
+    }
 }
 
 fn check(config: &Config) -> Result<(), OpenError> {
@@ -116,6 +132,7 @@ async fn start(mut config: Config, mut looked: Vec<Looked>, mut chosen: Chosen) 
         heal: Heal::default(),
         volumes: RwLock::new(HashMap::new()),
         unborn: Mutex::new(Vec::new()),
+        creations: Creations::default(),
         volume_counters: (0..SHARDS_MAX).map(|_| AtomicU32::new(0)).collect(),
         leaving: Arc::new(Flag::default()),
         unlocked: Mutex::default(),
@@ -123,9 +140,10 @@ async fn start(mut config: Config, mut looked: Vec<Looked>, mut chosen: Chosen) 
     });
     let locks: Vec<FileLock> = looked.into_iter().filter_map(|looked| looked.lock).collect();
     node.keep_locks(locks);
+    // First: whatever waits for a drive from here on goes by what the watch has seen.
+    drop(rt::spawn(watch::watch(Arc::downgrade(&node))));
     node.refresh_space().await;
     places::write(&node).await;
-    drop(rt::spawn(watch::watch(Arc::downgrade(&node))));
     Ok(node)
 }
 
@@ -179,7 +197,8 @@ async fn write_epoch(
     loop {
         let next = topology::next(&parent, rt::random::u64(), start, &chosen.missing);
         let present: Vec<Arc<Drive>> = drives.iter().filter(|drive| next.is_in(drive.id)).cloned().collect();
-        let failed = write_everywhere(&present, &next).await;
+        let Unwritten { mut failed, late } = write_everywhere(&present, &next).await;
+        failed.extend(late);
         if failed.is_empty() {
             return Ok(next);
         }

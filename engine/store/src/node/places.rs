@@ -20,14 +20,27 @@ pub(super) async fn write(node: &Node) {
         noted.push((drive.id, std::path::absolute(&drive.dir).unwrap_or_else(|_| drive.dir.clone())));
     }
     let bytes = places::encode(&noted);
-    for drive in drives.iter().filter(is_in) {
-        let path = drive.dir.join(NAME);
-        if rt::file::read(&path).await.is_ok_and(|there| there == bytes) {
-            continue;
-        }
-        if let Err(error) = write_whole(&path, bytes.clone()).await {
-            telemetry::warn!("the places of the drives cannot be noted: {error}"; drive = drive.dir.display());
-        }
+    let writes: Vec<_> = drives
+        .iter()
+        .filter(is_in)
+        .map(|drive| {
+            let (drive, bytes) = (drive.clone(), bytes.clone());
+            rt::spawn(async move { drive.while_answering(write_on(&drive, bytes)).await })
+        })
+        .collect();
+    for write in writes {
+        write.await;
+    }
+}
+
+async fn write_on(drive: &Drive, bytes: Vec<u8>) {
+    let _in_flight = drive.begin();
+    let path = drive.dir.join(NAME);
+    if rt::file::read(&path).await.is_ok_and(|there| there == bytes) {
+        return;
+    }
+    if let Err(error) = write_whole(&path, bytes).await {
+        telemetry::warn!("the places of the drives cannot be noted: {error}"; drive = drive.dir.display());
     }
 }
 

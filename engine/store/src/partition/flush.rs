@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::memtable::Memtable;
 use super::set::Logged;
-use super::{Partition, State};
+use super::{Partition, State, Stuck, on_helper};
 use crate::format::batch::{Ckpt, Position};
 use crate::index::{Bytes, FailedCopy, TreeError};
 use crate::planted::{self, Bug};
@@ -51,6 +51,11 @@ impl fmt::Display for FlushError {
 
 impl std::error::Error for FlushError {}
 
+/// The index that was worked on was given up; the next attempt has another one.
+fn given_up<T>() -> Result<T, TreeError> {
+    Err(TreeError::Io(std::io::Error::other("its drive does not answer")))
+}
+
 impl Partition {
     /// Flushes all that is durable now, on helpers, one flush of the partition at a time, then merges tables if that is
     /// due. An empty memtable only moves the checkpoint.
@@ -62,12 +67,15 @@ impl Partition {
         self.seal();
         loop {
             let Some(sealed) = self.state.borrow().sealed.front().cloned() else { break };
-            let (index, flushed) = (self.index.clone(), sealed.clone());
-            let flush = move || {
-                let counts = |value: Option<&Bytes>| value.is_some() || !planted::is(Bug::TombstonesNotFlushed);
-                index.flush(flushed.memtable.iter().filter(|(_, value)| counts(*value)), flushed.ckpt)
+            let (index, flushed) = (self.index(), sealed.clone());
+            let flush = {
+                let index = index.clone();
+                move || {
+                    let counts = |value: Option<&Bytes>| value.is_some() || !planted::is(Bug::TombstonesNotFlushed);
+                    index.flush(flushed.memtable.iter().filter(|(_, value)| counts(*value)), flushed.ckpt)
+                }
             };
-            let outcome = rt::offload(flush).await;
+            let outcome = on_helper(&[(self, &index)], flush).await.unwrap_or_else(|_: Stuck| given_up());
             let failed = outcome.map_err(FlushError::Index)?;
             if !failed.is_empty() {
                 return Err(FlushError::Copies(failed));
@@ -82,8 +90,12 @@ impl Partition {
             // Freeing a million entries takes longer than a shard should be away.
             rt::offload(move || drop(gone)).await;
         }
-        let index = self.index.clone();
-        rt::offload(move || index.compact()).await.map_err(FlushError::Index)
+        let index = self.index();
+        let merge = {
+            let index = index.clone();
+            move || index.compact()
+        };
+        on_helper(&[(self, &index)], merge).await.unwrap_or_else(|_: Stuck| given_up()).map_err(FlushError::Index)
     }
 
     fn seal(&self) {
@@ -133,7 +145,7 @@ impl Partition {
     /// Flushes what is durable now, then copies the tables into the directory `to`, which is made. Commits go on meanwhile.
     pub(crate) async fn copy_out(&self, to: PathBuf) -> Result<(), FlushError> {
         self.flush().await?;
-        let index = self.index.clone();
+        let index = self.index();
         rt::offload(move || index.copy_out(&to)).await.map_err(FlushError::Index)
     }
 

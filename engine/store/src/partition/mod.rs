@@ -15,11 +15,13 @@ mod set;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rt::sync::{Event, Semaphore};
+use rt::time::Instant;
 use types::BucketId;
 
 use crate::error::{Error, Result};
@@ -77,11 +79,34 @@ pub(crate) struct Options {
     pub(crate) records_bytes: usize,
     /// Of the shard's log.
     pub(crate) stream: Rc<Stream>,
+    pub(crate) drives: Rc<dyn Drives>,
 }
+
+/// What partitions ask about the drives on which their copies lie.
+pub(crate) trait Drives {
+    /// Whether the drive of this index directory does not answer, or is not used any more.
+    fn is_silent(&self, dir: &Path) -> bool;
+
+    /// Has it found out whether that drive answers: somebody waits for it. Never blocks.
+    fn ask(&self, dir: &Path);
+
+    /// Tells that these are the partition's tables from now on.
+    fn replaced(&self, partition: PartitionId, index: Arc<Index>);
+}
+
+/// How often whoever waits for a helper looks whether the index was given up meanwhile.
+const HELPER_LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// How long anybody waits for tables on a drive that does not answer and of which there is no other copy.
+const SILENT_WAIT_MAX: Duration = Duration::from_secs(20);
+
+const INDEX_SILENT: Error = Error::Unavailable("the drive of the index does not answer");
 
 pub(crate) struct Partition {
     id: PartitionId,
-    index: Arc<Index>,
+    /// Another one when this was given up for a drive that does not answer.
+    index: RefCell<Arc<Index>>,
+    drives: Rc<dyn Drives>,
     stream: Rc<Stream>,
     memtable_bytes: usize,
     state: RefCell<State>,
@@ -94,6 +119,10 @@ pub(crate) struct Partition {
     /// Acknowledged entries cannot be read: its checkpoint stays, so that a later start looks for them again.
     damaged: Cell<bool>,
     one_flush: Rc<Semaphore>,
+    /// Another copy is being opened instead of one whose drive does not answer.
+    leaving: Cell<bool>,
+    /// It was said that there is none.
+    told: Cell<bool>,
     /// The copies are others than those of the last flush.
     recopy: Cell<bool>,
     /// The flusher has a task for it.
@@ -137,7 +166,7 @@ impl Partition {
         id: PartitionId,
         options: Options,
     ) -> std::result::Result<(Rc<Partition>, Vec<FailedCopy>), OpenError> {
-        let Options { start, copies, absent, caches, memtable_bytes, records_bytes, stream } = options;
+        let Options { start, copies, absent, caches, memtable_bytes, records_bytes, stream, drives } = options;
         let (index, ckpt, failed, counters, behind) = rt::offload(move || {
             let count = copies.len();
             let (index, ckpt, failed) = Index::open(copies, absent, caches)?;
@@ -149,7 +178,8 @@ impl Partition {
         .await?;
         let partition = Partition {
             id,
-            index: Arc::new(index),
+            index: RefCell::new(Arc::new(index)),
+            drives,
             memtable_bytes,
             state: RefCell::new(State {
                 next_lsn: Lsn::first(start),
@@ -168,6 +198,8 @@ impl Partition {
             closed: Cell::new(None),
             damaged: Cell::new(false),
             one_flush: Semaphore::new(1),
+            leaving: Cell::new(false),
+            told: Cell::new(false),
             recopy: Cell::new(behind),
             flush_queued: Cell::new(false),
             released: Cell::new(0),
@@ -208,11 +240,12 @@ impl Partition {
 
     /// Index directories of the copies that hold what `ckpt` says.
     pub(crate) fn whole_copies(&self) -> Vec<PathBuf> {
-        self.index.whole_copies()
+        self.index().whole_copies()
     }
 
+    /// The tables that are used now.
     pub(crate) fn index(&self) -> Arc<Index> {
-        self.index.clone()
+        self.index.borrow().clone()
     }
 
     /// Has the copies of the tables made again that are missing or bad, soon.
@@ -223,19 +256,58 @@ impl Partition {
 
     /// Whether a copy was found to be bad that is not made again yet.
     pub(crate) fn has_bad_copies(&self) -> bool {
-        self.index.has_bad_copies()
+        self.index().has_bad_copies()
     }
 
     /// From the next flush on these are the copies.
     pub(crate) fn set_copies(&self, copies: Vec<PathBuf>) {
-        if self.index.set_copies(copies) {
+        if self.index().set_copies(copies) {
             self.recopy.set(true);
         }
     }
 
+    fn uses(&self, index: &Arc<Index>) -> bool {
+        Arc::ptr_eq(&self.index.borrow(), index)
+    }
+
+    /// Gives the index up for the copies on other drives if it waits for one that does not answer. What the memtables hold
+    /// is flushed into those then. Readers that wait go on with it. Called regularly, with the copies on drives that answer.
+    pub(crate) async fn leave_silent(&self, copies: Vec<PathBuf>) {
+        let (index, drives) = (self.index(), self.drives.clone());
+        let is_silent = |dir: &Path| drives.is_silent(dir);
+        if copies.is_empty() || !index.is_stuck(is_silent) || self.leaving.get() || !index.retire(is_silent) {
+            return;
+        }
+        self.leaving.set(true);
+        let ckpt = self.ckpt();
+        // Before the first flush everything is in the log and the memtables.
+        let absent = if ckpt.position.is_none() { Absent::Create } else { Absent::Refuse };
+        let caches = index.caches();
+        let opened = rt::offload(move || Index::open(copies, absent, caches)).await;
+        let why = match opened {
+            Ok((other, there, _)) if there.lsn >= ckpt.lsn => {
+                telemetry::warn!("tables on a drive that does not answer were left for another copy"; partition = self.id.0, copy = other.active().display());
+                let other = Arc::new(other);
+                self.index.replace(other.clone());
+                self.drives.replaced(self.id, other);
+                self.recopy.set(true);
+                None
+            }
+            Ok(_) => Some("they are not up to date".to_owned()),
+            Err(error) => Some(error.to_string()),
+        };
+        if let Some(why) = why {
+            index.take_back();
+            if !self.told.replace(true) {
+                telemetry::error!("other copies of the tables cannot be used: {why}"; partition = self.id.0);
+            }
+        }
+        self.leaving.set(false);
+    }
+
     #[cfg(test)]
     fn index_stats(&self) -> crate::index::TreeStats {
-        self.index.stats()
+        self.index().stats()
     }
 
     /// Applies an entry that recovery found. One at or below the checkpoint, or seen before, is ignored: what the tables
@@ -348,7 +420,7 @@ impl Partition {
         if let Some(value) = state.value(key) {
             return Some(value.clone());
         }
-        if self.index.is_empty() {
+        if self.index().is_empty() {
             return Some(None);
         }
         self.records.borrow_mut().get(key)
@@ -360,7 +432,7 @@ impl Partition {
             return Ok(value);
         }
         let key = Bytes::new(key);
-        let (index, asked) = (self.index.clone(), key.clone());
+        let (index, asked) = (self.index().clone(), key.clone());
         let released = self.released.get();
         let found = rt::offload(move || index.get(&asked)).await.map_err(|error| self.unreadable(&error))?;
         // What became visible meanwhile is newer.
@@ -409,6 +481,50 @@ impl Partition {
     fn unreadable(&self, error: &TreeError) -> Error {
         telemetry::error!("the index cannot be read: {error}"; partition = self.id.0);
         Error::Unavailable("the index cannot be read")
+    }
+}
+
+/// Why a job on a helper came to nothing. It may go on by itself, and what it does counts no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stuck {
+    /// An index that it is about was given up: another one has taken its place.
+    GivenUp,
+    /// A drive does not answer, and there is no other copy.
+    Silent,
+}
+
+/// Runs a job on a helper that reads or changes these indexes.
+async fn on_helper<R: Send + 'static>(
+    indexes: &[(&Partition, &Arc<Index>)],
+    job: impl FnOnce() -> R + Send + 'static,
+) -> std::result::Result<R, Stuck> {
+    let is_silent = |(partition, index): &(&Partition, &Arc<Index>)| partition.drives.is_silent(&index.active());
+    let mut job = Some(job);
+    let mut running = None;
+    let mut silent_since = None;
+    loop {
+        if indexes.iter().any(|(partition, index)| !partition.uses(index)) {
+            return Err(Stuck::GivenUp);
+        }
+        if indexes.iter().any(is_silent) {
+            let since = *silent_since.get_or_insert_with(Instant::now);
+            if since.elapsed() >= SILENT_WAIT_MAX {
+                return Err(Stuck::Silent);
+            }
+        } else {
+            silent_since = None;
+            // Not before: those that begin while the drive is silent would take a helper each.
+            running = running.or_else(|| job.take().map(|job| rt::spawn(rt::offload(job))));
+        }
+        match &mut running {
+            None => rt::time::sleep(HELPER_LOOK_EVERY).await,
+            Some(running) => match rt::time::timeout(HELPER_LOOK_EVERY, running).await {
+                Ok(result) => return Ok(result),
+                Err(rt::time::Elapsed) => {
+                    indexes.iter().for_each(|(partition, index)| partition.drives.ask(&index.active()));
+                }
+            },
+        }
     }
 }
 

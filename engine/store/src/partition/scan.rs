@@ -5,7 +5,9 @@ use std::iter::Peekable;
 use std::sync::Arc;
 use std::vec::IntoIter;
 
-use super::{Partition, memtable};
+use rt::sync::join_all;
+
+use super::{INDEX_SILENT, Partition, Stuck, memtable, on_helper};
 use crate::error::Result;
 use crate::index::scan::{Cursor, Item, Page, Scan, Upper, merge};
 use crate::index::{Bytes, Index, TreeError};
@@ -102,8 +104,9 @@ impl<'a> Walk<'a> {
 }
 
 /// What a helper does for one walk.
-struct Errand {
+struct Errand<'a> {
     walk: usize,
+    partition: &'a Partition,
     index: Arc<Index>,
     scan: Scan,
     laid: Laid,
@@ -126,7 +129,8 @@ async fn run(walks: &mut [Walk<'_>]) -> Result<()> {
         let mut turn = Turn::default();
         for (at, walk) in walks.iter_mut().enumerate().filter(|(_, walk)| !walk.done) {
             let Walk { partition, scan, .. } = walk;
-            if partition.index.is_empty() {
+            let index = partition.index();
+            if index.is_empty() {
                 let upper = partition.upper(scan, extra);
                 let len = upper.entries.len();
                 let Ok(page) = merge(scan, upper, &mut Nothing, usize::MAX);
@@ -140,17 +144,23 @@ async fn run(walks: &mut [Walk<'_>]) -> Result<()> {
                 Laid::Before(partition.upper(scan, extra.max(UPPER_EXTRA_MIN)))
             };
             let len = laid.len();
-            errands.push(Errand { walk: at, index: partition.index.clone(), scan: scan.clone(), laid });
+            errands.push(Errand { walk: at, partition, index, scan: scan.clone(), laid });
             turn.took(len).await;
         }
         let mut visits = Vec::new();
         while !errands.is_empty() {
             let rest = errands.split_off(errands.len().min(VISIT_PARTITIONS_MAX));
             let some = std::mem::replace(&mut errands, rest);
-            visits.push(rt::spawn(rt::offload(move || some.into_iter().map(Errand::read).collect::<Vec<_>>())));
+            visits.push(read(some));
         }
-        for visit in visits {
-            for (Errand { walk, laid, .. }, page) in visit.await {
+        for visit in join_all(visits).await {
+            let pages = match visit {
+                Ok(pages) => pages,
+                // They are asked for again.
+                Err(Stuck::GivenUp) => continue,
+                Err(Stuck::Silent) => return Err(INDEX_SILENT),
+            };
+            for (walk, laid, page) in pages {
                 let walk = &mut walks[walk];
                 let page = page.map_err(|error| walk.partition.unreadable(&error))?;
                 match laid {
@@ -182,16 +192,25 @@ impl Laid {
     }
 }
 
-impl Errand {
-    fn read(self) -> (Errand, std::result::Result<Page, TreeError>) {
+/// What an errand came to, with the walk that it is for.
+type Done = (usize, Laid, std::result::Result<Page, TreeError>);
+
+/// Does some errands on one helper.
+async fn read(errands: Vec<Errand<'_>>) -> std::result::Result<Vec<Done>, Stuck> {
+    let indexes: Vec<_> = errands.iter().map(|errand| (errand.partition, errand.index.clone())).collect();
+    let indexes: Vec<_> = indexes.iter().map(|(partition, index)| (*partition, index)).collect();
+    let jobs: Vec<_> =
+        errands.into_iter().map(|errand| (errand.walk, errand.index, errand.scan, errand.laid)).collect();
+    let read = |(walk, index, scan, laid): (usize, Arc<Index>, Scan, Laid)| {
         let nothing = Upper::default();
-        let upper = match &self.laid {
+        let upper = match &laid {
             Laid::Afterwards { .. } => &nothing,
             Laid::Before(upper) => upper,
         };
-        let page = self.index.scan(&self.scan, upper, VISIT_ENTRIES_MAX);
-        (self, page)
-    }
+        let page = index.scan(&scan, upper, VISIT_ENTRIES_MAX);
+        (walk, laid, page)
+    };
+    on_helper(&indexes, move || jobs.into_iter().map(read).collect()).await
 }
 
 /// Lets other tasks have their turn after every few entries of memtables.

@@ -62,7 +62,7 @@ pub(crate) struct Partitions {
 
 /// What the flusher needs of its shard.
 pub(crate) trait Upkeep {
-    /// Index directories of a partition's copies now, the primary first.
+    /// Index directories of a partition's copies now, on drives that answer, the primary first.
     fn copies(&self, partition: PartitionId) -> Vec<PathBuf>;
 
     /// Told of flushes that failed, to take drives out; the flush is tried again at the next check.
@@ -125,7 +125,10 @@ impl Partitions {
             for partition in self.all() {
                 if regular {
                     // Drives come and go.
-                    partition.set_copies(upkeep.copies(partition.id()));
+                    let copies = upkeep.copies(partition.id());
+                    partition.set_copies(copies.clone());
+                    let partition = partition.clone();
+                    drop(rt::spawn(async move { partition.leave_silent(copies).await }));
                 }
                 let due = partition.is_due(regular) || (regular && eager.is_some());
                 if due && !partition.flush_queued.replace(true) {

@@ -51,11 +51,25 @@ async fn open(
         memtable_bytes,
         records_bytes: 1 << 20,
         stream: partitions.stream(),
+        drives: Rc::new(Well),
     };
     let (partition, failed) = Partition::open(ID, options).await.expect("opens");
     assert!(failed.is_empty(), "{failed:?}");
     partitions.add(partition.clone());
     (partitions, partition)
+}
+
+/// All drives answer.
+struct Well;
+
+impl Drives for Well {
+    fn is_silent(&self, _: &Path) -> bool {
+        false
+    }
+
+    fn ask(&self, _: &Path) {}
+
+    fn replaced(&self, _: PartitionId, _: Arc<Index>) {}
 }
 
 impl Rig {
@@ -471,6 +485,7 @@ fn new_copies_are_filled_although_nothing_was_committed_since() {
                 memtable_bytes: MEMTABLE_BYTES,
                 records_bytes: 1 << 20,
                 stream: Partitions::new().stream(),
+                drives: Rc::new(Well),
             };
             let (partition, _) = Partition::open(ID, options).await.expect("the copy is whole");
             assert_eq!(partition.ckpt().lsn, lsn);

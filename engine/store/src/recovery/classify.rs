@@ -46,6 +46,27 @@ pub(super) fn classify(expected: &[Found], needed: usize, durable: bool) -> Verd
     }
 }
 
+/// What is known of a fragment that every stripe has, at a place where no header of a stripe was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Front {
+    /// It was read, and is not there.
+    Empty,
+    /// Its drive and its file are there, and it cannot be read.
+    Unreadable,
+    /// Its drive is not there.
+    Absent,
+}
+
+/// Judges a place where the next stripe should begin and no header was found. `fronts` are those of the fragments that every
+/// stripe has: the first one and parity. `durable` as for `classify`.
+///
+/// One that was read and is not there proves that nothing was acknowledged there. When none was read although some should be
+/// readable, a bad sector may hide an acknowledged stripe: that is damage, not the end.
+pub(super) fn classify_empty(fronts: &[Front], durable: bool) -> Verdict {
+    let unreadable = !fronts.contains(&Front::Empty) && fronts.contains(&Front::Unreadable);
+    if durable || unreadable { Verdict::Damaged } else { Verdict::Torn }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -97,6 +118,33 @@ mod tests {
         check("?+?", 1, Keep, Recommit);
         check("---", 1, Damaged, Torn);
         check("?-?", 1, Damaged, Torn);
+    }
+
+    #[test]
+    fn a_bad_sector_at_the_end_is_no_end() {
+        use Verdict::*;
+        // `-` read and empty, `!` cannot be read, `?` on an absent drive.
+        let check = |fronts: &str, durable: Verdict, not_vouched_for: Verdict| {
+            let front = |c| match c {
+                '-' => Front::Empty,
+                '!' => Front::Unreadable,
+                _ => Front::Absent,
+            };
+            let found: Vec<Front> = fronts.chars().map(front).collect();
+            assert_eq!(classify_empty(&found, true), durable, "{fronts} vouched for");
+            assert_eq!(classify_empty(&found, false), not_vouched_for, "{fronts} not vouched for");
+        };
+        // Without parity the first fragment alone knows.
+        check("-", Damaged, Torn);
+        check("!", Damaged, Damaged);
+        // With two parities one of three is enough.
+        check("---", Damaged, Torn);
+        check("!!-", Damaged, Torn);
+        check("??-", Damaged, Torn);
+        check("!!!", Damaged, Damaged);
+        check("!??", Damaged, Damaged);
+        // Nothing is there to ask: a start that goes on without these drives was told to give up what only they had.
+        check("???", Damaged, Torn);
     }
 
     #[test]

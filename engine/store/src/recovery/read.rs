@@ -6,14 +6,14 @@ use std::sync::Arc;
 use rt::buf::{Buf, Shared, Window};
 use rt::sync::join_all;
 
-use super::classify::Found;
+use super::classify::{Found, Front};
 use crate::error::{Error, Result};
 use crate::format::batch::{self, BATCH_HEADER_LEN, BatchHeader, Entry, Place, SmallBody};
 use crate::format::fragment::{FRAGMENT_LEN_MAX, Header, fragment_pages, used_pages};
 use crate::ids::{PAGE_BYTES, SlotOffset, VolumeId};
 use crate::log::BATCHES_IN_FLIGHT_MAX;
 use crate::stripe::{self, Layout, ReadError, header_at};
-use crate::volume::Volume;
+use crate::volume::{SlotError, Volume};
 
 /// Pages read where a stripe should begin: most batches of an idle or middling shard have all entries there.
 const PROBE_PAGES: u32 = 16;
@@ -184,6 +184,20 @@ pub(super) async fn probe(volume: &Arc<Volume>, at: SlotOffset) -> Option<Stripe
         }
     }
     None
+}
+
+/// What the fragments that every stripe has say at a place where `probe` found none.
+pub(super) async fn fronts(volume: &Arc<Volume>, at: SlotOffset) -> Vec<Front> {
+    let parity = usize::from(volume.geometry.data)..volume.geometry.width();
+    let mut fronts = Vec::with_capacity(1 + parity.len());
+    for index in std::iter::once(0).chain(parity) {
+        fronts.push(match volume.read_slot(volume.slot_of(at, index), at, 1).await {
+            Ok(_) => Front::Empty,
+            Err(SlotError::Io(_)) => Front::Unreadable,
+            Err(SlotError::Gone | SlotError::Full) => Front::Absent,
+        });
+    }
+    fronts
 }
 
 /// Looks for the stripes of a stream one after another, and reads ahead while they are small.

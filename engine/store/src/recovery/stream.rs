@@ -9,8 +9,8 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use super::behind;
-use super::classify::{Verdict, classify};
-use super::read::{Ahead, Behind, Stripe, probe, search};
+use super::classify::{Verdict, classify, classify_empty};
+use super::read::{Ahead, Behind, Stripe, fronts, probe, search};
 use crate::error::{Error, Result};
 use crate::format::batch::Entry;
 use crate::format::volume::Closed;
@@ -100,12 +100,14 @@ pub(super) async fn read_stream(stream: Stream, apply: &mut impl FnMut(Entry)) -
         reader.release(apply).await?;
         // Whatever lies before a recorded end was durable.
         let vouched_for = end.is_some() || reader.durable_upto >= reader.expected;
+        let fronts = if at < limit { fronts(volume, at).await } else { Vec::new() };
+        let damaged = classify_empty(&fronts, vouched_for) == Verdict::Damaged;
         match behind.nearest {
             // The volume was full and the stream goes on in the next one.
             Some((.., sequence)) if sequence == reader.expected => {}
-            Some((.., sequence)) if vouched_for => reader.hole(volume.id, part, at, sequence - 1),
+            Some((.., sequence)) if damaged => reader.hole(volume.id, part, at, sequence - 1),
             Some(_) => break Some((part, at)),
-            None if vouched_for => {
+            None if damaged => {
                 reader.hole(volume.id, part, at, reader.durable_upto.max(reader.expected));
                 break None;
             }

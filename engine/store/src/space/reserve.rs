@@ -140,7 +140,8 @@ pub(crate) async fn look(node: &Node) {
     for drive in used_drives(node) {
         let (mut volumes, mut free) = (0, drive.space().free);
         while volumes < volumes_wanted() {
-            if !rt::file::exists(volume_path(&drive, volumes)).await.unwrap_or(false) {
+            let there = drive.while_answering(rt::file::exists(volume_path(&drive, volumes))).await;
+            if !there.is_none_or(|there| there.unwrap_or(false)) {
                 let Some(rest) = free.checked_sub(slot_bytes) else { break };
                 free = rest;
             }
@@ -168,7 +169,7 @@ async fn give_volume_here(node: Arc<Node>) -> Option<u64> {
     node.reserve.set_volumes(number);
     let mut given: Option<u64> = None;
     for drive in node.drives().iter().filter(|drive| drive.is_usable()) {
-        if let Some(bytes) = give(drive, &volume_path(drive, number)).await {
+        if let Some(bytes) = drive.while_answering(give(drive, &volume_path(drive, number))).await.flatten() {
             given = Some(given.map_or(bytes, |least| least.min(bytes)));
         }
     }
@@ -183,7 +184,7 @@ pub(crate) async fn give_tables(node: &Arc<Node>) {
             let _turn = node.reserve.turns.take().await;
             node.reserve.set_full(true);
             for drive in node.drives().iter().filter(|drive| drive.is_usable()) {
-                if give(drive, &tables_path(drive)).await.is_some() {
+                if drive.while_answering(give(drive, &tables_path(drive))).await.flatten().is_some() {
                     telemetry::error!("tables found the drive full and take from the reserve"; drive = drive.dir.display());
                 }
             }
@@ -195,6 +196,7 @@ pub(crate) async fn give_tables(node: &Arc<Node>) {
 
 /// Removes one ballast file; the bytes it had.
 async fn give(drive: &Drive, path: &Path) -> Option<u64> {
+    let _in_flight = drive.begin();
     let bytes = rt::file::metadata(path).await.ok()?.len;
     match rt::file::unlink(path).await {
         Ok(()) => Some(bytes),
@@ -213,20 +215,27 @@ pub(crate) async fn refill(node: &Arc<Node>) {
     let (slot_bytes, full_slot_bytes) = (slot_bytes(node), node.log_slot_bytes());
     let (mut counts, mut with_slack, mut tables_held) = (Vec::new(), 0, true);
     for drive in used_drives(node) {
-        let mut room = hold(&drive, &tables_path(&drive), tables_bytes(node, drive.space().total)).await;
+        let (path, bytes) = (tables_path(&drive), tables_bytes(node, drive.space().total));
+        // One that does not answer has the room that it had.
+        let Some(mut room) = drive.while_answering(hold(&drive, &path, bytes)).await else {
+            counts.push(volumes_wanted());
+            with_slack += 1;
+            continue;
+        };
         tables_held &= room;
         let mut volumes = 0;
         // What is held counts although the tables' ballast cannot be: else nothing could be logged that makes room for it.
         while volumes < volumes_wanted() {
             let path = volume_path(&drive, volumes);
-            room = room && hold(&drive, &path, slot_bytes).await;
+            room = room && drive.while_answering(hold(&drive, &path, slot_bytes)).await.unwrap_or(true);
             if !room && !rt::file::exists(&path).await.unwrap_or(false) {
                 break;
             }
             volumes += 1;
         }
         counts.push(volumes);
-        let free = rt::file::fs_space(&drive.dir).await.map_or(u64::MAX, |space| space.free);
+        let space = drive.while_answering(rt::file::fs_space(&drive.dir)).await;
+        let free = space.and_then(|space| space.ok()).map_or(u64::MAX, |space| space.free);
         with_slack += usize::from(room && free >= full_slot_bytes);
     }
     let held = held_by_enough(node, counts);
@@ -242,6 +251,7 @@ pub(crate) async fn refill(node: &Arc<Node>) {
 /// Whether a ballast file of about so many bytes is there or could be made. What is wanted follows the free room, so a file
 /// of half the size still serves. A drive that fails is no full one: that is found out elsewhere.
 async fn hold(drive: &Drive, path: &Path, bytes: u64) -> bool {
+    let _in_flight = drive.begin();
     if rt::file::metadata(path).await.is_ok_and(|metadata| metadata.len >= bytes / 2) {
         return true;
     }

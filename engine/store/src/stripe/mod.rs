@@ -21,4 +21,4 @@ pub(crate) use header::header_at;
 pub(crate) use layout::{Layout, STRIPE_LEN_MAX, cut};
 pub use read::ReadError;
 pub(crate) use read::{read, read_body, read_body_repaired};
-pub(crate) use write::write;
+pub(crate) use write::{Writes, write};

@@ -41,8 +41,9 @@ impl Tape {
         let fragments = build(pieces, layout, self.volume.code(), stamp).await.expect("there are buffers");
         let expected: Vec<_> = layout.expected().collect();
         assert_eq!(fragments.iter().map(|fragment| fragment.index).collect::<Vec<_>>(), expected);
-        let written = write(&self.volume, self.at, fragments, rt::file::Sync::Data).await;
-        assert_eq!(written.missing_slots(), 0);
+        let writes = write(&self.volume, self.at, fragments, rt::file::Sync::Data, None);
+        writes.in_time().await.expect("the drives answer");
+        assert_eq!((writes.waiting(), writes.failed()), (0, 0));
         let at = self.at;
         self.at = at.advance(layout.pages());
         self.stripes += 1;

@@ -1,10 +1,14 @@
 //! Makes a volume and takes one away.
 
+use std::cell::RefCell;
 use std::io;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use rt::file::{File, OpenOptions, Sync};
+use rt::sync::Event;
 
+use super::lateness::{Answers, Silent, wait_for_answers};
 use super::{CLOSES_MAX, Class, Closed, Volume, VolumePage, files};
 use crate::drive::{Drive, Op, State, is_full};
 use crate::error::{Error, Result};
@@ -57,8 +61,9 @@ impl Places {
 impl Node {
     /// Makes a volume that is ready to be written: its files, names and first pages are durable on all of its drives.
     ///
-    /// A drive that fails while it is made is taken out, and the volume is made without it; so it is without a full one, as
-    /// long as enough others have room. On full drives a log volume takes its room from the reserve.
+    /// A drive that fails while it is made is taken out, one that does not answer in time is suspect, and the volume is made
+    /// without it; so it is without a full one, as long as enough others have room. On full drives a log volume takes its room
+    /// from the reserve.
     /// Errors: `Full`, with everything removed again; `Unavailable` when too few drives are left, or none.
     /// Panics if `closes` is longer than `CLOSES_MAX`.
     pub(crate) async fn create_volume(
@@ -98,11 +103,13 @@ impl Node {
     ) -> Result<Arc<Volume>> {
         assert!(closes.len() <= CLOSES_MAX, "a first page closes CLOSES_MAX streams at most");
         let mut full: Vec<DriveId> = Vec::new();
-        // Each attempt but the last takes at least one drive out, or finds one more that is full.
+        // Each attempt but the last takes at least one drive out, or finds one more that is full or suspect.
         for _ in 0..=2 * DRIVES_MAX {
             if self.refuses_writes() {
                 return Err(Error::Unavailable("too few drives are left to write to"));
             }
+            // Until the volume is known, or given up: see `retire`.
+            let _creation = self.creations.begin();
             let places = match self.places_without(&full) {
                 Some(places) if full.is_empty() || places.drives.len() >= places.needed => places,
                 Some(_) | None if !full.is_empty() => return Err(Error::Full),
@@ -125,17 +132,17 @@ impl Node {
                 predecessor,
                 closes: closes.clone(),
             };
-            match make_files(&page, &drives).await {
-                Ok(()) => {
-                    let volume = Volume::new(page, drives, 0, Arc::downgrade(self));
-                    self.register(volume.clone());
-                    return Ok(volume);
-                }
-                Err(failures) => {
-                    remove_files(id, &drives).await;
-                    full.extend(self.learn_from(&failures, &drives).await?);
-                }
+            let making = Making::begin(&page, &drives);
+            let in_time = making.in_time(self).await;
+            if in_time.is_ok() && making.is_done() {
+                let volume = Volume::new(page, drives, 0, Arc::downgrade(self));
+                self.register(volume.clone());
+                return Ok(volume);
             }
+            let failures = making.give_up(id, &drives).await;
+            in_time.map_err(|Silent| Error::Unavailable("a drive does not answer and cannot be done without"))?;
+            // Those that are late are suspect by now: the next attempt is made without them.
+            full.extend(self.learn_from(&failures, &drives).await?);
         }
         Err(Error::Unavailable("no volume can be made"))
     }
@@ -148,7 +155,7 @@ impl Node {
     /// The same without drives that were just found full.
     fn places_without(&self, full: &[DriveId]) -> Option<Places> {
         let (topology, drives) = (self.topology(), self.drives());
-        let members = || drives.iter().filter(|drive| topology.is_in(drive.id));
+        let members = || drives.iter().filter(|drive| topology.is_in(drive.id) && !drive.is_leaving());
         let well: Vec<Arc<Drive>> =
             members().filter(|drive| drive.state() == State::In && !drive.is_draining()).cloned().collect();
         // Suspect drives get no new volumes as long as there are others.
@@ -235,9 +242,14 @@ impl Node {
         }
         let mut failed = false;
         for (slot, drive) in volume.files() {
-            if let Err(error) = unlink_slot(&drive, id, slot).await {
-                self.note_io_error(&drive, &error, Op::Write);
-                failed = true;
+            match drive.while_answering(unlink_slot(&drive, id, slot)).await {
+                Some(Ok(())) => {}
+                Some(Err(error)) => {
+                    self.note_io_error(&drive, &error, Op::Write);
+                    failed = true;
+                }
+                // The next start finds what stays.
+                None => failed |= drive.is_usable(),
             }
         }
         if failed {
@@ -267,37 +279,101 @@ impl Node {
     pub(crate) async fn remove_unborn(&self, dead: ProvenDead<VolumeId>) -> Result<()> {
         let id = *dead.what();
         for drive in self.drives().iter().filter(|drive| drive.is_usable()) {
-            for slot in 0..usize::from(Geometry::DATA_MAX + Geometry::PARITY_MAX) {
-                if rt::file::exists(drive.volume_path(id, slot)).await.unwrap_or(false)
-                    && let Err(error) = unlink_slot(drive, id, slot).await
-                {
+            let removal = async {
+                for slot in 0..usize::from(Geometry::DATA_MAX + Geometry::PARITY_MAX) {
+                    if rt::file::exists(drive.volume_path(id, slot)).await.unwrap_or(false) {
+                        unlink_slot(drive, id, slot).await?;
+                    }
+                }
+                Ok(())
+            };
+            match drive.while_answering(removal).await {
+                Some(Ok(())) => {}
+                Some(Err(error)) => {
                     self.note_io_error(drive, &error, Op::Write);
                     return Err(Error::Unavailable("a drive failed while a volume was removed"));
                 }
+                None => return Err(Error::Unavailable("a drive does not answer")),
             }
         }
         Ok(())
     }
 }
 
-/// Makes all slot files at once; the slots that failed and why.
-async fn make_files(page: &VolumePage, drives: &[Arc<Drive>]) -> std::result::Result<(), Vec<(usize, io::Error)>> {
-    let making: Vec<_> = drives
-        .iter()
-        .enumerate()
-        .map(|(slot, drive)| {
-            let (drive, first_page) = (drive.clone(), page.encode(slot));
+/// The slot files of a volume, all made at once.
+struct Making {
+    width: usize,
+    geometry: Geometry,
+    drives: Vec<Arc<Drive>>,
+    /// By slot: how it ended.
+    made: RefCell<Vec<Option<io::Result<()>>>>,
+    changed: Event,
+}
+
+impl Making {
+    fn begin(page: &VolumePage, drives: &[Arc<Drive>]) -> Rc<Making> {
+        let made = RefCell::new(drives.iter().map(|_| None).collect());
+        let (width, drives) = (page.geometry.width(), drives.to_vec());
+        let making = Rc::new(Making { width, geometry: page.geometry, drives, made, changed: Event::new() });
+        for (slot, drive) in making.drives.iter().cloned().enumerate() {
+            let (making, first_page) = (making.clone(), page.encode(slot));
             let (id, slot_bytes) = (page.volume, page.slot_bytes);
-            rt::spawn(async move { make_slot(&drive, id, slot, slot_bytes, &first_page).await })
-        })
-        .collect();
-    let mut failures = Vec::new();
-    for (slot, made) in making.into_iter().enumerate() {
-        if let Err(error) = made.await {
-            failures.push((slot, error));
+            drop(rt::spawn(async move {
+                let result = make_slot(&drive, id, slot, slot_bytes, &first_page).await;
+                making.made.borrow_mut()[slot] = Some(result);
+                making.changed.notify();
+            }));
         }
+        making
     }
-    if failures.is_empty() { Ok(()) } else { Err(failures) }
+
+    fn answers(&self) -> Answers {
+        let made = self.made.borrow();
+        let mask = |f: fn(&Option<io::Result<()>>) -> bool| {
+            made.iter().enumerate().filter(|(_, made)| f(made)).fold(0, |mask, (slot, _)| mask | 1 << slot)
+        };
+        Answers { waiting: mask(Option::is_none), done: mask(|made| matches!(made, Some(Ok(())))) }
+    }
+
+    /// Waits until all slots are made or have failed, or those that are not count as late.
+    async fn in_time(&self, node: &Node) -> std::result::Result<(), Silent> {
+        let late = |answers| node.suspect_late(&self.drives, answers, self.geometry);
+        wait_for_answers(node, &self.changed, || self.answers(), late).await
+    }
+
+    fn is_done(&self) -> bool {
+        self.answers().done.count_ones() as usize == self.width
+    }
+
+    /// Takes away what was made; the slots that failed and why. No proof is needed: the volume was never handed out, so no
+    /// stripe is in it. Where a slot is late this is left to a task that waits for it.
+    async fn give_up(self: Rc<Self>, id: VolumeId, drives: &[Arc<Drive>]) -> Vec<(usize, io::Error)> {
+        let waiting = self.answers().waiting;
+        for (slot, drive) in drives.iter().enumerate() {
+            if waiting & 1 << slot == 0 {
+                drive.while_answering(remove_file(id, slot, drive)).await;
+                continue;
+            }
+            let (making, drive) = (self.clone(), drive.clone());
+            drop(rt::spawn(async move {
+                making.changed.wait_for(|| (making.answers().waiting & 1 << slot == 0).then_some(())).await;
+                remove_file(id, slot, &drive).await;
+            }));
+        }
+        let mut made = self.made.borrow_mut();
+        let failures = made.iter_mut().enumerate().filter_map(|(slot, made)| match made {
+            Some(Err(_)) => Some((slot, made.take()?.err()?)),
+            Some(Ok(())) | None => None,
+        });
+        failures.collect()
+    }
+}
+
+async fn remove_file(id: VolumeId, slot: usize, drive: &Drive) {
+    if let Err(error) = unlink_slot(drive, id, slot).await {
+        // What stays is an empty volume; the clean-up after a start finds it.
+        telemetry::warn!("a slot file of an unfinished volume stays"; drive = drive.dir.display(), error = error);
+    }
 }
 
 async fn make_slot(drive: &Drive, id: VolumeId, slot: usize, bytes: u64, first_page: &[u8]) -> io::Result<()> {
@@ -320,17 +396,8 @@ async fn make_slot(drive: &Drive, id: VolumeId, slot: usize, bytes: u64, first_p
     rt::file::sync_dir(drive.volumes_dir()).await
 }
 
-/// Takes away what `make_files` made. No proof is needed: the volume was never handed out, so no stripe is in it.
-async fn remove_files(id: VolumeId, drives: &[Arc<Drive>]) {
-    for (slot, drive) in drives.iter().enumerate() {
-        if let Err(error) = unlink_slot(drive, id, slot).await {
-            // What stays is an empty volume; the clean-up after a start finds it.
-            telemetry::warn!("a slot file of an unfinished volume stays"; drive = drive.dir.display(), error = error);
-        }
-    }
-}
-
 async fn unlink_slot(drive: &Drive, id: VolumeId, slot: usize) -> io::Result<()> {
+    let _in_flight = drive.begin();
     match rt::file::unlink(drive.volume_path(id, slot)).await {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         Ok(()) | Err(_) => rt::file::sync_dir(drive.volumes_dir()).await,

@@ -2,6 +2,7 @@
 
 mod create;
 mod files;
+mod lateness;
 mod scan;
 mod upkeep;
 
@@ -18,10 +19,11 @@ use rt::buf::{Buf, Shared};
 use rt::file::{File, Sync};
 
 pub(crate) use crate::format::volume::{CLOSES_MAX, Class, Closed, VolumePage};
+pub(crate) use lateness::{Answers, Silent};
 pub(crate) use scan::Presence;
 pub(crate) use upkeep::Mending;
 
-use crate::drive::{Drive, Op, State, is_full};
+use crate::drive::{Drive, Kind, Op, State, is_full};
 use crate::ids::{Geometry, PAGE_BYTES, SlotOffset, VolumeId};
 use crate::node::Node;
 use crate::space::proof::{PageRange, ProvenDead};
@@ -228,7 +230,7 @@ impl Volume {
     }
 
     /// Writes whole pages into one slot. With `Sync::Data` they are durable when it returns; otherwise after a
-    /// `sync_slot` that was called later.
+    /// `sync_slot` that was called later. However long the drive takes: the buffer is in use until it has answered.
     ///
     /// Panics if the pages do not lie behind the first page and within the slot: the caller placed them.
     pub(crate) async fn write_slot(
@@ -241,13 +243,26 @@ impl Volume {
         assert!(at >= SlotOffset::FIRST_STRIPE && data.len().is_multiple_of(PAGE_BYTES));
         assert!(at.bytes() + data.len() as u64 <= self.slot_bytes, "a fragment lies within its slot");
         let drive = self.usable(slot)?;
-        let _in_flight = drive.begin();
         let file = self.file(slot, &drive, Op::Write).await?;
+        let kind = if sync == Sync::Data { Kind::Flush } else { Kind::Write };
+        let _in_flight = drive.begin_timed(kind);
         let result = file.write_shared_at(data, at.bytes(), sync).await;
         self.judge(&drive, result, Op::Write)
     }
 
-    /// Reads whole pages of one slot into the start of a buffer. Pages beyond the end of the file are `Gone`.
+    /// As `write_slot`, for one who need not know when the drive is done with the buffer.
+    pub(crate) async fn write_slot_while_used(
+        &self,
+        slot: usize,
+        at: SlotOffset,
+        data: Shared,
+    ) -> Result<(), SlotError> {
+        let drive = self.usable(slot)?;
+        drive.while_used(self.write_slot(slot, at, data, Sync::Data)).await.unwrap_or(Err(SlotError::Gone))
+    }
+
+    /// Reads whole pages of one slot into the start of a buffer. Pages beyond the end of the file are `Gone`, and so is
+    /// what a drive had not given before it was taken out.
     pub(crate) async fn read_slot(&self, slot: usize, at: SlotOffset, pages: u32) -> Result<Buf, SlotError> {
         let len = pages as usize * PAGE_BYTES;
         if at.bytes() + len as u64 > self.slot_bytes {
@@ -260,13 +275,19 @@ impl Volume {
         // for a buffer is not the drive's time.
         let buf = rt::buf::alloc_checked(len).await.map_err(|_| SlotError::Gone)?;
         let drive = self.usable(slot)?;
-        let _in_flight = drive.begin();
-        let file = self.file(slot, &drive, Op::Read).await?;
-        let (result, buf) = file.read_at(buf, len, at.bytes()).await;
-        match self.judge(&drive, result, Op::Read)? {
-            read if read == len => Ok(buf),
-            _ => Err(SlotError::Gone),
+        if !drive.takes_reads() {
+            return Err(SlotError::Io(io::ErrorKind::TimedOut));
         }
+        let read = async {
+            let file = self.file(slot, &drive, Op::Read).await?;
+            let _in_flight = drive.begin_timed(Kind::Read);
+            let (result, buf) = file.read_at(buf, len, at.bytes()).await;
+            match self.judge(&drive, result, Op::Read)? {
+                read if read == len => Ok(buf),
+                _ => Err(SlotError::Gone),
+            }
+        };
+        drive.while_used(read).await.unwrap_or(Err(SlotError::Gone))
     }
 
     /// The same on behalf of healing, which keeps out of the requests' way.
@@ -279,9 +300,12 @@ impl Volume {
     /// The first page of the slot at or behind `at` that may hold anything; the volume's end when there is none.
     pub(crate) async fn next_data(&self, slot: usize, at: SlotOffset) -> Result<SlotOffset, SlotError> {
         let drive = self.usable(slot)?;
-        let _in_flight = drive.begin();
-        let file = self.file(slot, &drive, Op::Read).await?;
-        let found = self.judge(&drive, file.next_data(at.bytes()).await, Op::Read)?;
+        let find = async {
+            let file = self.file(slot, &drive, Op::Read).await?;
+            let _in_flight = drive.begin();
+            self.judge(&drive, file.next_data(at.bytes()).await, Op::Read)
+        };
+        let found = drive.while_used(find).await.unwrap_or(Err(SlotError::Gone))?;
         Ok(found.map_or(self.end(), |bytes| SlotOffset((bytes / PAGE_BYTES as u64) as u32).min(self.end())))
     }
 
@@ -289,10 +313,12 @@ impl Volume {
     /// last good flush counts.
     pub(crate) async fn sync_slot(&self, slot: usize) -> Result<(), SlotError> {
         let drive = self.usable(slot)?;
-        let _in_flight = drive.begin();
-        let file = self.file(slot, &drive, Op::Write).await?;
-        let result = file.sync_data().await;
-        self.judge(&drive, result, Op::Write)
+        let sync = async {
+            let file = self.file(slot, &drive, Op::Write).await?;
+            let _in_flight = drive.begin_timed(Kind::Flush);
+            self.judge(&drive, file.sync_data().await, Op::Write)
+        };
+        drive.while_used(sync).await.unwrap_or(Err(SlotError::Gone))
     }
 
     /// Gives pages back on every slot that is there. Idempotent; not durable before `sync_slot`. Slots of drives that
@@ -306,27 +332,33 @@ impl Volume {
         let _punching = self.begin_punch().ok_or(SlotError::Io(io::ErrorKind::ResourceBusy))?;
         for slot in (0..self.geometry.width()).filter(|&slot| self.is_readable(slot)) {
             let drive = self.usable(slot)?;
-            let _in_flight = drive.begin();
-            let file = self.file(slot, &drive, Op::Write).await?;
-            let result = file.punch_hole(range.at.bytes(), len).await;
-            self.judge(&drive, result, Op::Write)?;
+            let punch = async {
+                let file = self.file(slot, &drive, Op::Write).await?;
+                let _in_flight = drive.begin();
+                self.judge(&drive, file.punch_hole(range.at.bytes(), len).await, Op::Write)
+            };
+            drive.while_used(punch).await.unwrap_or(Err(SlotError::Gone))?;
         }
         Ok(())
     }
 
-    /// The drive of a slot that can be used. What is done there is counted on the drive, opening the file included: that can
-    /// hang as well.
+    /// The drive of a slot that can be used.
     fn usable(&self, slot: usize) -> Result<Arc<Drive>, SlotError> {
         if self.is_readable(slot) { Ok(self.drive(slot)) } else { Err(SlotError::Gone) }
     }
 
-    /// This shard's file of the slot on `drive`.
+    /// This shard's file of the slot on `drive`. Opening it is counted on the drive like what is done there: it can hang as
+    /// well.
     async fn file(&self, slot: usize, drive: &Arc<Drive>, op: Op) -> Result<File, SlotError> {
         let node = self.node.upgrade().ok_or(SlotError::Gone)?;
         if let Some(file) = files::opened(node.instance(), self.id, slot, drive.id) {
             return Ok(file);
         }
-        match File::open(drive.volume_path(self.id, slot), rt::file::OpenOptions::READ_WRITE_DIRECT).await {
+        let opened = {
+            let _in_flight = drive.begin();
+            File::open(drive.volume_path(self.id, slot), rt::file::OpenOptions::READ_WRITE_DIRECT).await
+        };
+        match opened {
             Ok(file) => {
                 files::keep(node.instance(), (self.id, slot), self.geometry.width(), drive.id, &file);
                 Ok(file)

@@ -71,7 +71,8 @@ impl Node {
         let scans: Vec<_> = drives
             .map(|drive| {
                 let scanned = drive.clone();
-                (drive, rt::spawn(async move { scan_drive(&scanned).await }))
+                let silent = || Err(io::ErrorKind::TimedOut.into());
+                (drive, rt::spawn(async move { scanned.while_used(scan_drive(&scanned)).await.unwrap_or_else(silent) }))
             })
             .collect();
         let mut files: Vec<(Arc<Drive>, SlotFile)> = Vec::new();
@@ -169,7 +170,10 @@ impl Node {
 }
 
 async fn scan_drive(drive: &Arc<Drive>) -> io::Result<Vec<SlotFile>> {
-    let entries = rt::file::read_dir(drive.volumes_dir()).await?;
+    let entries = {
+        let _in_flight = drive.begin();
+        rt::file::read_dir(drive.volumes_dir()).await?
+    };
     let names: Vec<(VolumeId, usize)> = entries.iter().filter_map(|entry| parse_volume_name(&entry.name)).collect();
     let mut files = Vec::with_capacity(names.len());
     for some in names.chunks(READS_IN_FLIGHT) {

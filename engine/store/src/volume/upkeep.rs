@@ -101,10 +101,13 @@ impl Volume {
         let mut buffer = rt::buf::alloc(PAGE_BYTES).await;
         buffer[..PAGE_BYTES].copy_from_slice(&page.encode(slot));
         let drive = self.usable(slot)?;
-        let _in_flight = drive.begin();
-        let file = self.file(slot, &drive, Op::Write).await?;
-        let (result, _) = file.write_at(buffer.window(0..PAGE_BYTES), 0, Sync::Data).await;
-        self.judge(&drive, result, Op::Write)
+        let write = async {
+            let file = self.file(slot, &drive, Op::Write).await?;
+            let _in_flight = drive.begin();
+            let (result, _) = file.write_at(buffer.window(0..PAGE_BYTES), 0, Sync::Data).await;
+            self.judge(&drive, result, Op::Write)
+        };
+        drive.while_used(write).await.unwrap_or(Err(SlotError::Gone))
     }
 
     /// Writes the first page of a slot that counts as lost for want of a right one, if there is a file of the right length in

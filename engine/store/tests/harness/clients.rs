@@ -10,6 +10,9 @@ use types::{Attributes, BucketId, BucketName, DeleteCondition, Etag, ObjectKey, 
 
 use super::run::{CLIENTS, KEYS_PER_CLIENT, Known, Model, Progress, SHARED_KEYS, Value, Workload};
 
+/// Calm clients rest up to so long between two operations.
+const CALM_PAUSE_MICROS: u64 = 500_000;
+
 pub(crate) fn bucket_name() -> BucketName {
     BucketName::parse("bucket").expect("a valid name")
 }
@@ -50,8 +53,9 @@ pub(crate) fn spawn_clients(
     for client in (0..CLIENTS).filter(|client| client % usize::from(shards) == usize::from(shard.0)) {
         let (store, model, progress) = (store::here(), model.clone(), progress.clone());
         match workload {
-            Workload::Mixed => drop(rt::spawn(write(store, bucket, client, model, progress, true))),
-            Workload::Small => drop(rt::spawn(write(store, bucket, client, model, progress, false))),
+            Workload::Mixed | Workload::Calm | Workload::Small => {
+                drop(rt::spawn(write(store, bucket, client, model, progress, workload)));
+            }
             Workload::Fill if client == 0 => drop(rt::spawn(fill(store, bucket, model, progress))),
             Workload::Fill => {}
         }
@@ -82,9 +86,13 @@ pub(crate) async fn write(
     client: usize,
     model: Model,
     progress: Rc<RefCell<Progress>>,
-    mixed: bool,
+    workload: Workload,
 ) {
+    let mixed = workload != Workload::Small;
     loop {
+        if workload == Workload::Calm {
+            rt::time::sleep(Duration::from_micros(rt::random::u64() % CALM_PAUSE_MICROS)).await;
+        }
         let shared = rt::random::u64().is_multiple_of(5);
         let name = match shared {
             true => format!("shared/key{}", rt::random::u64() % SHARED_KEYS),
@@ -113,11 +121,15 @@ pub(crate) async fn write(
             assert!(next == known.acknowledged || known.open.contains(&next), "{source} holds {next:?}: {known:?}");
         }
         model.borrow_mut().entry(name.clone()).or_default().open.push(next);
+        let began = rt::time::Instant::now();
         let result = match (kind, next) {
             ("upload", Some(value)) => upload(&store, bucket, key, value).await,
             (_, Some(value)) => put(&store, bucket, key, value).await.map_err(Failed::from),
             (_, None) => store.delete(bucket, &key, DeleteCondition::default()).await.map(|_| ()).map_err(Failed::from),
         };
+        if workload == Workload::Calm {
+            progress.borrow_mut().took.push(began.elapsed());
+        }
         if !shared {
             // Of a shared key nobody can say which attempt was the last one.
             let mut model = model.borrow_mut();

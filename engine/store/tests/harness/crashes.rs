@@ -128,8 +128,7 @@ pub(crate) fn slow_drive(seed: u64) {
     run.start_and_verify(Duration::ZERO);
 }
 
-/// Bodies that were on their way to a drive when it began to hang wait for it, and so do their clients. Commits move on to
-/// a successor without it.
+/// Commits move on to a successor without the drive. What happens to bodies: see `hangs`.
 pub(crate) fn hanging_drive(seed: u64) {
     let mut run = Run::new(seed, 6);
     run.start_and_verify(Duration::from_millis(10));

@@ -4,6 +4,7 @@
 pub(crate) mod balances;
 pub(crate) mod clients;
 pub(crate) mod crashes;
+pub(crate) mod hangs;
 pub(crate) mod healing;
 pub(crate) mod heals;
 pub(crate) mod run;

@@ -64,6 +64,8 @@ pub(crate) struct Progress {
     /// Directories of the drives that this start uses.
     pub(crate) used: Vec<PathBuf>,
     pub(crate) acknowledged: u64,
+    /// How long each operation of calm clients took.
+    pub(crate) took: Vec<Duration>,
     /// What clients have done, by kind.
     pub(crate) done: BTreeMap<&'static str, u64>,
 }
@@ -73,6 +75,8 @@ pub(crate) struct Progress {
 pub(crate) enum Workload {
     /// Puts, copies, uploads and deletes of few keys.
     Mixed,
+    /// The same with pauses, so that much time can pass; how long each takes is kept.
+    Calm,
     /// Puts of small bodies and deletes: nothing but commits.
     Small,
     /// New keys until the drives are full, then deletes of all of them, then new keys again.

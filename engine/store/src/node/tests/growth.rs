@@ -246,3 +246,38 @@ fn directories_that_are_no_new_drives_are_refused_and_left_as_they_are() {
         assert_eq!(node.topology().in_count(), 6);
     });
 }
+
+/// Without parity there is one copy of everything: a volume that was being made on a drive while that was taken out would
+/// lose what is written to it from then on.
+#[test]
+fn without_parity_a_drive_leaves_before_a_volume_chooses_it_or_stays() {
+    let mut outcomes = [0; 2];
+    for seed in 0..60 {
+        let mut world = world(3000 + seed, 2);
+        let without_parity = || Config { parity: Some(0), ..config(dirs(2)) };
+        let left = run(&mut world, async move {
+            let node = Node::open(without_parity()).await.unwrap();
+            let id = node.drives()[1].id;
+            let making = rt::spawn({
+                let node = node.clone();
+                async move {
+                    rt::time::sleep(Duration::from_micros(rt::random::u64() % 3_000)).await;
+                    node.create_volume(Class::Data, Vec::new(), None).await.unwrap()
+                }
+            });
+            rt::time::sleep(Duration::from_micros(rt::random::u64() % 3_000)).await;
+            let retired = node.retire(id).await;
+            let volume = making.await;
+            let is_there = (0..volume.geometry.width()).any(|slot| volume.drive(slot).id == id);
+            assert!(retired.is_err() || !is_there, "seed {seed}: a volume lies on a drive that was taken out");
+            assert!(!node.drive(id).unwrap().is_leaving() && !node.refuses_writes());
+            if retired.is_err() {
+                let next = node.create_volume(Class::Data, Vec::new(), None).await.unwrap();
+                assert_eq!(next.geometry.to_string(), "2+0", "what stays is used");
+            }
+            retired.is_ok()
+        });
+        outcomes[usize::from(left)] += 1;
+    }
+    assert!(outcomes.iter().all(|&count| count > 5), "sometimes the one is first, sometimes the other: {outcomes:?}");
+}

@@ -1,0 +1,36 @@
+//! Drives that hang or are slow, under load, with crashes in between: what goes on, and for how long anything waits.
+//!
+//! `HAFIZ_SIM_SEEDS` (how many) and `HAFIZ_SIM_FIRST` (from which on) choose other seeds; a seed replays bit for bit.
+#![cfg(feature = "sim")]
+
+mod harness;
+
+use harness::hangs;
+use harness::run::for_each_seed;
+
+const SEEDS: u64 = 12;
+
+#[test]
+fn a_drive_that_hangs_for_ever_is_taken_out_and_stops_nobody() {
+    for_each_seed(SEEDS, hangs::for_ever);
+}
+
+#[test]
+fn a_drive_that_answers_again_in_time_is_used_again() {
+    for_each_seed(SEEDS, hangs::for_a_while);
+}
+
+#[test]
+fn a_second_drive_that_hangs_is_done_without_as_well() {
+    for_each_seed(SEEDS, hangs::two);
+}
+
+#[test]
+fn nothing_acknowledged_rests_on_a_drive_that_hangs() {
+    for_each_seed(4 * SEEDS, hangs::crash_meanwhile);
+}
+
+#[test]
+fn a_slow_drive_makes_nobody_wait_and_stays() {
+    for_each_seed(SEEDS / 2, hangs::slow);
+}

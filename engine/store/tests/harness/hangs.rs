@@ -1,0 +1,139 @@
+//! Scenarios: drives that do not answer, for ever or for a while, or that are much slower than the others.
+
+use std::time::Duration;
+
+use hafiz_store as store;
+use rt::sim::Fault;
+
+use super::run::{CLIENTS, Run, Workload};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// The longest that an operation may take which was on its way to a drive when it began to hang: until the drive is out, and
+/// some time for the epoch.
+const CAUGHT_MAX: Duration = Duration::from_secs(30);
+/// The longest that any other may take: until the drive is suspect, and once more for a volume that was being made.
+const OTHERS_MAX: Duration = Duration::from_secs(4);
+
+fn hang(run: &mut Run, drive: usize, hangs: bool) {
+    run.world.faults(run.dirs[drive].clone(), |faults| faults.hang = hangs);
+}
+
+/// A process with calm clients, on six drives that hold something.
+fn calm(seed: u64) -> Run {
+    let mut run = Run::new(seed, 6);
+    run.start_and_verify(Duration::from_millis(10));
+    run.workload = Workload::Calm;
+    run.start_and_wait();
+    run.world.run_for(SECOND);
+    run
+}
+
+/// Each client was caught at most once by each of so many drives; all else went on.
+fn assert_prompt(run: &Run, hangs: usize) {
+    let (seed, took) = (run.seed, &run.progress.borrow().took);
+    let caught: Vec<_> = took.iter().filter(|took| **took > OTHERS_MAX).collect();
+    assert!(caught.len() <= hangs * CLIENTS, "seed {seed}: {} of {} took long: {caught:?}", caught.len(), took.len());
+    let slowest = took.iter().max().copied().unwrap_or_default();
+    assert!(slowest <= CAUGHT_MAX, "seed {seed}: something took {slowest:?}");
+    assert!(run.world.fault_count(Fault::Hang) > 0, "seed {seed}: nothing hung");
+}
+
+fn crash(run: &mut Run) {
+    run.world.crash();
+    store::forget_all();
+}
+
+/// One drive hangs for ever: it is taken out, and everything goes on. Then it answers again, as a stranger.
+pub(crate) fn for_ever(seed: u64) {
+    let mut run = calm(seed);
+    let hung = (seed % 6) as usize;
+    hang(&mut run, hung, true);
+    run.world.run_for(30 * SECOND);
+    assert_prompt(&run, 1);
+    run.goes_on("without the drive that hangs");
+    crash(&mut run);
+    hang(&mut run, hung, false);
+    // What was acknowledged meanwhile can be read without one more.
+    run.remove((hung + 1 + (seed / 6 % 5) as usize) % 6);
+    run.start_and_verify(SECOND);
+    run.assert_unused(hung);
+    run.start_and_verify(Duration::ZERO);
+}
+
+/// One drive hangs for a while. Below the time after which it is taken out it is used again; all that came late counts.
+pub(crate) fn for_a_while(seed: u64) {
+    let mut run = calm(seed);
+    let hung = (seed % 6) as usize;
+    hang(&mut run, hung, true);
+    let comes_back = seed.is_multiple_of(2);
+    run.world.run_for(if comes_back { 6 } else { 20 } * SECOND);
+    hang(&mut run, hung, false);
+    run.world.run_for(15 * SECOND);
+    assert_prompt(&run, 1);
+    run.goes_on("after the hang");
+    crash(&mut run);
+    run.remove((hung + 1 + (seed / 6 % 5) as usize) % 6);
+    run.start_and_verify(SECOND);
+    let used = run.progress.borrow().used.contains(&run.dirs[hung]);
+    assert_eq!(used, comes_back, "seed {seed}: whether the drive is used again");
+    run.start_and_verify(Duration::ZERO);
+}
+
+/// A second drive hangs while the first one does.
+pub(crate) fn two(seed: u64) {
+    let mut run = calm(seed);
+    let first = (seed % 6) as usize;
+    let second = (first + 1 + (seed / 6 % 5) as usize) % 6;
+    hang(&mut run, first, true);
+    run.world.run_for(Duration::from_millis(seed % 5 * 2_500));
+    hang(&mut run, second, true);
+    run.world.run_for(60 * SECOND);
+    let slowest = run.progress.borrow().took.iter().max().copied().unwrap_or_default();
+    assert!(slowest <= 2 * CAUGHT_MAX, "seed {seed}: something took {slowest:?}");
+    run.goes_on("without both of them");
+    crash(&mut run);
+    hang(&mut run, first, false);
+    hang(&mut run, second, false);
+    run.start_and_verify(SECOND);
+    run.assert_unused(first);
+    run.assert_unused(second);
+    run.start_and_verify(Duration::ZERO);
+}
+
+/// The process ends at some time while a drive hangs. Then as many others are missing as parity makes up for: nothing that
+/// was acknowledged may rest on what the drive that hung had not taken.
+pub(crate) fn crash_meanwhile(seed: u64) {
+    let mut run = calm(seed);
+    let hung = (seed % 6) as usize;
+    hang(&mut run, hung, true);
+    let millis = 200 + run.world.random() % 6_000;
+    run.world.run_for(Duration::from_millis(millis));
+    assert!(run.world.fault_count(Fault::Hang) > 0, "seed {seed}: nothing hung");
+    crash(&mut run);
+    hang(&mut run, hung, false);
+    let first = (run.world.random() % 5) as usize;
+    let second = (first + 1 + (run.world.random() % 4) as usize) % 5;
+    for other in [first, second] {
+        run.remove((hung + 1 + other) % 6);
+    }
+    run.workload = Workload::Mixed;
+    run.start_and_verify(Duration::from_millis(10));
+    run.start_and_verify(Duration::ZERO);
+}
+
+/// A drive that is a hundred times slower than the others is left to itself as soon as that is plain.
+pub(crate) fn slow(seed: u64) {
+    let mut run = calm(seed);
+    let slow = (seed % 6) as usize;
+    run.world.faults(run.dirs[slow].clone(), |faults| faults.slow_factor = 100);
+    run.workload = Workload::Calm;
+    run.world.run_for(60 * SECOND);
+    assert!(run.world.fault_count(Fault::Slow) > 0, "seed {seed}: nothing was slow");
+    let slowest = run.progress.borrow().took.iter().max().copied().unwrap_or_default();
+    assert!(slowest <= OTHERS_MAX, "seed {seed}: something took {slowest:?}");
+    crash(&mut run);
+    run.world.faults(run.dirs[slow].clone(), |faults| faults.slow_factor = 1);
+    run.start_and_verify(SECOND);
+    assert!(run.progress.borrow().used.contains(&run.dirs[slow]), "seed {seed}: a slow drive was taken out");
+}
