@@ -42,7 +42,8 @@ pub(crate) fn moved_with_crashes(seed: u64) -> u32 {
     run.run(async move |store, _| {
         drop(store.rebalance(0).await);
         until("rebalance", || !store::heal_status().balance.running).await;
-        rt::time::sleep(Duration::from_secs(1)).await;
+        // Copies of tables on the new drive are made with the next flushes.
+        until("copies of tables", || store::heal_status().table_copies_short == 0).await;
         let found = census().await;
         assert!(found.is_whole(), "seed {seed}: {found:?}");
     });
