@@ -84,7 +84,7 @@ class Machine:
             answer = self.ask("GET", key)
             assert answer.status == 200 and answer.body == body, key
         (verify,) = blocks("Is everything there?")
-        assert "every fragment is right" in self.run(verify)
+        assert "every fragment and every table is right" in self.run(verify)
 
     def restart(self, *numbers):
         """As the page says: with other directories on the command line."""
