@@ -21,12 +21,12 @@ def body_of(name, size):
 
 
 def run(deployment, *words, user=True, code=0):
-    """`hafiz WORDS` against the deployment; what it printed."""
+    """`hafiz WORDS` against the deployment; what it printed. `code=None`: the exit code says nothing of what is asked."""
     keys = {"HAFIZ_ROOT_USER": hafiz.USER, "HAFIZ_ROOT_PASSWORD": hafiz.PASSWORD} if user else {}
     command = [str(hafiz.BINARY), *map(str, words), "--endpoint", deployment.endpoint]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=hafiz.environment(**keys))
-    assert done.returncode == code, (words, done.returncode, done.stdout, done.stderr)
-    return done.stdout if code == 0 else done.stdout + done.stderr
+    assert code in (None, done.returncode), (words, done.returncode, done.stdout, done.stderr)
+    return done.stdout if code in (0, None) else done.stdout + done.stderr
 
 
 def drives(deployment):
@@ -256,12 +256,14 @@ def test_slots_are_evened_out_onto_a_drive_that_was_added():
             used = lambda: [drive["used_bytes"] for drive in drives(server).values()]
             before = used()
             run(server, "drive", "rebalance", "--pace", "1")
-            assert json.loads(run(server, "heal", "status", "--json"))["rebalancing"]
+            # Not whole as long as copies of tables are made on the new drive.
+            assert json.loads(run(server, "heal", "status", "--json", code=None))["rebalancing"]
             assert all(drive["target_bytes"] for drive in drives(server).values())
             # It goes on after a start, and at another pace.
             server.kill()
             server.start()
-            assert json.loads(run(server, "heal", "status", "--json"))["rebalancing"]
+            # Not whole as long as copies of tables are made on the new drive.
+            assert json.loads(run(server, "heal", "status", "--json", code=None))["rebalancing"]
             text = run(server, "drive", "rebalance", "--wait")
             assert "as even as it goes" in text
             after = used()
