@@ -101,10 +101,25 @@ async fn head_buffer(limits: &Limits, waiting: &Waiting) -> Option<Buf> {
 }
 
 /// Tells a client that there are too many connections, and closes; but first answers one request that must be answered
-/// all the same: whether we are alive.
-pub(crate) async fn refuse<H: Handler>(stream: Stream, peer: SocketAddr, limits: &Limits, handler: &H, stop: Rc<Stop>) {
+/// all the same: whether we are alive. In `reception`, others that come may cut it short.
+pub(crate) async fn refuse<H: Handler>(
+    stream: Stream,
+    peer: SocketAddr,
+    tls: Option<Arc<CertStore>>,
+    limits: &Limits,
+    handler: &H,
+    stop: Rc<Stop>,
+    reception: &Rc<Waiting>,
+) {
     metrics::CONNECTIONS_REFUSED.add(1);
-    let Ok(transport) = Transport::new(stream, peer, None, stop) else { return };
+    let deadline = Instant::now() + REFUSED_PATIENCE;
+    let tls = tls.map(|store| store.config());
+    let Ok(mut transport) = Transport::new(stream, peer, tls, stop) else { return };
+    transport.set_place(Some(reception.enter(Standing::New)));
+    if transport.handshake(deadline).await.is_err() {
+        metrics::HANDSHAKES_FAILED.add(1);
+        return;
+    }
     let Some(buf) = rt::buf::try_alloc(limits.head_bytes_max) else {
         return reply_error(transport, limits, &mut Vec::new(), handler, ProtocolError::Busy).await;
     };

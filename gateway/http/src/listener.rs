@@ -13,13 +13,14 @@ use rt::sync::Semaphore;
 use crate::connection::{self, Company};
 use crate::handler::Handler;
 use crate::limits::Limits;
+use crate::metrics;
 use crate::peers::Peers;
 use crate::stop::Stop;
 use crate::tls::CertStore;
 use crate::waiting::Waiting;
 
-/// Connections beyond the limit that are told so at the same time, or asked after our health; more are closed without a
-/// word.
+/// Connections beyond the limit that are told so at the same time, or ask after our health. When there are more, the one that
+/// came first is told at once, whatever it wanted to say.
 pub(crate) const REFUSALS_MAX: usize = 64;
 /// Pause after a failed accept: out of file descriptors is the usual reason, and does not go away faster.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -37,6 +38,7 @@ pub async fn listen<H: Handler + 'static>(
     let serving = Semaphore::new(limits.connections_max);
     let refusing = Semaphore::new(REFUSALS_MAX);
     let waiting = Rc::new(Waiting::default());
+    let reception = Rc::new(Waiting::default());
     let peers = Rc::new(Peers::default());
     drop(rt::spawn(Peers::watch(Rc::downgrade(&peers))));
     while let Some(accepted) = until_stopped(listener.accept(), &stop).await {
@@ -65,11 +67,21 @@ pub async fn listen<H: Handler + 'static>(
                 };
                 connection::serve(stream, peer, tls, &limits, &*handler, stop, &company).await;
             }));
-        } else if let (Some(permit), None) = (refusing.try_acquire(1), &tls) {
+            continue;
+        }
+        let permit = refusing.try_acquire(1);
+        if permit.is_some() || reception.make_room_at_once() {
+            let (tls, refusing, reception) = (tls.clone(), refusing.clone(), reception.clone());
             drop(rt::spawn(async move {
-                let _permit = permit;
-                connection::refuse(stream, peer, &limits, &*handler, stop).await;
+                let _permit = match permit {
+                    Some(permit) => permit,
+                    None => refusing.acquire(1).await,
+                };
+                connection::refuse(stream, peer, tls, &limits, &*handler, stop, &reception).await;
             }));
+        } else {
+            // Those that were told to go are not gone yet.
+            metrics::CONNECTIONS_REFUSED.add(1);
         }
     }
     drop(listener);

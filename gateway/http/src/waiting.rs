@@ -14,8 +14,8 @@ use std::time::Duration;
 use rt::time::Instant;
 
 /// How long a new connection may be silent before it has to make room. Clients speak first, and what they say comes right
-/// behind the end of the handshake, however far away they are.
-const SILENT_PATIENCE: Duration = Duration::from_millis(200);
+/// behind the end of the handshake, however far away they are; but the machine that they run on may be busy.
+const SILENT_PATIENCE: Duration = Duration::from_millis(500);
 /// How long a new connection may take for its first head: some round trips.
 const NEW_PATIENCE: Duration = Duration::from_millis(500);
 /// The same for one that has been served before: clients that are at work ask again sooner.
@@ -62,7 +62,12 @@ impl Waiting {
         ])
     }
 
-    /// The same, of those that hold buffers.
+    /// Tells whoever came first to make room, however short a time ago that was.
+    pub(crate) fn make_room_at_once(&self) -> bool {
+        self.call([Standing::Silent, Standing::New, Standing::Served].map(|standing| (standing, Duration::ZERO)))
+    }
+
+    /// The same as `make_room`, of those that hold buffers.
     pub(crate) fn free_buffers(&self) -> bool {
         self.call([(Standing::New, NEW_PATIENCE), (Standing::Served, SERVED_PATIENCE)])
     }

@@ -212,6 +212,31 @@ fn a_connection_without_room_is_answered_whether_the_server_lives() {
     });
 }
 
+/// More than are refused at the same time.
+const CROWD: usize = 200;
+
+#[test]
+fn a_crowd_without_room_keeps_nobody_from_being_answered() {
+    simulate_with(4, one(), async |address| {
+        let busy = Stream::connect(address).await.unwrap();
+        send(&busy, "PUT /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n").await;
+        rt::time::sleep(Duration::from_millis(50)).await;
+        let mut crowd = Vec::new();
+        for _ in 0..CROWD {
+            let stream = Stream::connect(address).await.unwrap();
+            send(&stream, "GET /hello HT").await;
+            crowd.push(stream);
+        }
+        let (_probe, reply) = ask(address, "GET /vital HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        assert_eq!(reply.unwrap().text(), "alive");
+        assert_eq!(ask(address, HELLO).await.1.unwrap().status, 503);
+        for stream in &crowd {
+            assert_eq!(read_to_end(stream).await.try_reply("GET").unwrap().status, 503, "whoever comes is told");
+        }
+        assert_eq!(ask_on(&busy, "hello").await.unwrap().text(), "hello", "the one at work was left alone");
+    });
+}
+
 #[test]
 fn a_request_that_waits_for_its_client_holds_no_place() {
     simulate(5, async |address| {
