@@ -34,3 +34,8 @@ fn nothing_acknowledged_rests_on_a_drive_that_hangs() {
 fn a_slow_drive_makes_nobody_wait_and_stays() {
     for_each_seed(SEEDS / 2, hangs::slow);
 }
+
+#[test]
+fn a_machine_that_stands_still_for_seconds_goes_on() {
+    for_each_seed(SEEDS, hangs::stalls);
+}

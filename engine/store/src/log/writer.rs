@@ -113,7 +113,7 @@ impl Log {
                 return Step::Move;
             }
         }
-        Step::Wait(state.flights.iter().map(|flight| flight.deadline).min())
+        Step::Wait(state.next_deadline())
     }
 
     /// Reports the drives that have not answered; says whether the volume got sick by that.
@@ -263,10 +263,10 @@ impl Log {
         loop {
             let deadline = {
                 let state = self.state.borrow();
-                let Some(deadline) = state.flights.iter().map(|flight| flight.deadline).min() else { return true };
                 if state.flights.iter().any(|flight| flight.progress.failed.get() != 0) {
                     return false;
                 }
+                let Some(deadline) = state.next_deadline() else { return true };
                 deadline
             };
             if time::timeout(deadline - Instant::now(), self.work.wait()).await.is_err() {
@@ -388,6 +388,12 @@ impl State {
     /// Where the first batch that is not acknowledged begins, or would begin.
     fn durable_end(&self) -> SlotOffset {
         self.flights.front().map_or(self.next, |flight| flight.at)
+    }
+
+    /// When the first of what is on its way is late. Nothing is waited for of a batch that only waits for those before it: its
+    /// deadline may be over, and waiting for that would be no waiting.
+    fn next_deadline(&self) -> Option<Instant> {
+        self.flights.iter().filter(|flight| flight.progress.waiting.get() != 0).map(|flight| flight.deadline).min()
     }
 }
 

@@ -15,6 +15,9 @@ const CAUGHT_MAX: Duration = Duration::from_secs(30);
 /// The longest that any other may take: until the drive is suspect, and once more for a volume that was being made.
 const OTHERS_MAX: Duration = Duration::from_secs(4);
 
+/// Makes operations take 0.2 to 4 seconds.
+const STALL_FACTOR: u32 = 10_000;
+
 fn hang(run: &mut Run, drive: usize, hangs: bool) {
     run.world.faults(run.dirs[drive].clone(), |faults| faults.hang = hangs);
 }
@@ -120,6 +123,29 @@ pub(crate) fn crash_meanwhile(seed: u64) {
     run.workload = Workload::Mixed;
     run.start_and_verify(Duration::from_millis(10));
     run.start_and_verify(Duration::ZERO);
+}
+
+/// Again and again more drives than can be done without keep what they have for seconds, and take what comes behind it at once,
+/// as when a machine stands still between the two. Nobody is to blame, and everything goes on.
+pub(crate) fn stalls(seed: u64) {
+    let mut run = calm(seed);
+    let count = 3 + (seed % 3) as usize;
+    let factor = |run: &mut Run, factor| {
+        for drive in 0..count {
+            run.world.faults(run.dirs[drive].clone(), |faults| faults.slow_factor = factor);
+        }
+    };
+    for _ in 0..20 {
+        factor(&mut run, STALL_FACTOR);
+        let micros = 1_000 + run.world.random() % 20_000;
+        run.world.run_for(Duration::from_micros(micros));
+        factor(&mut run, 1);
+        run.world.run_for(6 * SECOND);
+    }
+    assert!(run.world.fault_count(Fault::Slow) > 0, "seed {seed}: nothing was slow");
+    run.goes_on("after the stalls");
+    crash(&mut run);
+    run.start_and_verify(SECOND);
 }
 
 /// A drive that is a hundred times slower than the others is left to itself as soon as that is plain.
