@@ -168,7 +168,8 @@ def test_a_drive_that_hangs_is_done_without_and_can_be_given_back(place, running
     run(running, "drive", "add", dir)
     run(running, "heal", "status", "--wait")
     run(running, "verify")
-    assert state(running, dir) == "in"
+    # On a machine that is busy, any drive may be late for once.
+    wire.wait_until(lambda: state(running, dir) == "in", 60, "the drive is in again")
     kept.check()
     load.check()
     assert running.stop() == 0
