@@ -84,6 +84,10 @@ class Disks:
     def unmount(self, numbers=(), lazy=False):
         self.ask("unmount", disks=list(numbers), lazy=lazy)
 
+    def exports(self):
+        """The files that are the disks themselves, none of which was replaced: for who has another use than mounting them."""
+        return [self.place / f"disk{n}.1/image" for n in range(1, len(self.fs) + 1)]
+
     def faults(self, number, *rules):
         """What disk `number` does wrong from now on: see `rule` in faults.go."""
         self.ask("faults", disks=[number], rules=list(rules))

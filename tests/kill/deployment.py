@@ -71,17 +71,13 @@ class Deployment:
     def launch(self, rng, accept_missing=False):
         """Starts a process and does not wait for it."""
         assert self.process is None
-        self.shards = min(self.partitions, rng.randint(1, 3))
+        words = self.words(rng, "127.0.0.1:0", accept_missing)
         self.starts += 1
         self.log = self.place / f"server-{self.starts}.log"
-        command = [self.binary, "server", *self.dirs, "--address", "127.0.0.1:0", "--partitions", self.partitions]
-        command += ["--log-slot", f"{self.log_slot}MiB", "--data-slot", f"{self.data_slot}MiB", "--shards", self.shards]
-        command += ["--memory", "64MiB", "--buffers", self.buffers, "--metrics-open", "--log-level", self.log_level]
-        command += ["--accept-missing"] if accept_missing else []
         environment = hafiz.environment(HAFIZ_ROOT_USER=hafiz.USER, HAFIZ_ROOT_PASSWORD=hafiz.PASSWORD)
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(
-                [str(word) for word in command],
+                [str(self.binary), *words],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -89,6 +85,15 @@ class Deployment:
                 preexec_fn=self.before_exec,
             )
         self.port = None
+
+    def words(self, rng, address, accept_missing=False):
+        """The arguments of a start, which has another number of shards each time."""
+        self.shards = min(self.partitions, rng.randint(1, 3))
+        words = ["server", *self.dirs, "--address", address, "--partitions", self.partitions]
+        words += ["--log-slot", f"{self.log_slot}MiB", "--data-slot", f"{self.data_slot}MiB", "--shards", self.shards]
+        words += ["--memory", "64MiB", "--buffers", self.buffers, "--metrics-open", "--log-level", self.log_level]
+        words += ["--accept-missing"] if accept_missing else []
+        return [str(word) for word in words]
 
     def listening(self):
         found = LISTENING.search(self.log.read_text(errors="replace"))
