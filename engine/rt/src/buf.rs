@@ -37,7 +37,7 @@ const RESERVE_MIN: [usize; CLASSES] = [1, 1, 1, 1, 2, 2];
 /// The smallest arena: all reserves.
 pub const ARENA_BYTES_MIN: usize = 8 * SUPERBLOCK_BYTES;
 /// Small classes may hold at most one n-th of the arena, so that idle connections cannot take it all.
-const SHARE_MAX: [usize; CLASSES] = [8, 3, 3, 1, 1, 1];
+const SHARE_MAX: [usize; CLASSES] = [4, 3, 3, 1, 1, 1];
 
 const _: () = assert!(SUPERBLOCK_BYTES == 4 * CLASS_BYTES[4] && SUPERBLOCK_BYTES.is_multiple_of(ALIGN_BYTES));
 

@@ -44,14 +44,18 @@ enum NextHead {
 #[derive(Default)]
 pub(crate) struct Company {
     pub(crate) waiting: Rc<Waiting>,
+    /// Those without room, while they are told so.
+    pub(crate) reception: Rc<Waiting>,
     pub(crate) peers: Rc<Peers>,
 }
 
 /// How long a connection beyond the limit may take to say what it wants.
 const REFUSED_PATIENCE: Duration = Duration::from_secs(1);
+/// Longest head that is read of such a connection: of the smallest buffers there are always some left.
+const REFUSED_HEAD_BYTES: usize = 4096;
 
-/// How long a new connection waits for buffers.
-const BUFFER_PATIENCE: Duration = Duration::from_secs(3);
+/// How long a new connection waits for buffers before it is refused. Slow peers who hold some are judged five times meanwhile.
+const BUFFER_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Serves one accepted connection until it closes. Errors of the peer end here; there is nobody to tell.
 pub(crate) async fn serve<H: Handler>(
@@ -70,12 +74,12 @@ pub(crate) async fn serve<H: Handler>(
         return;
     }
     drop(place);
-    let is_tls = tls.is_some();
-    let tls = tls.map(|store| store.config());
     // It holds no buffer yet, so it may wait for one; then not any more: that would only tie up more.
-    let (Some(buf), Ok(transport)) =
-        (head_buffer(limits, &company.waiting).await, Transport::new(stream, peer, tls, stop))
-    else {
+    let Some(buf) = head_buffer(limits, &company.waiting).await else {
+        return refuse(stream, peer, tls, limits, handler, stop, &company.reception).await;
+    };
+    let is_tls = tls.is_some();
+    let Ok(transport) = Transport::new(stream, peer, tls.map(|store| store.config()), stop) else {
         metrics::CONNECTIONS_REFUSED.add(1);
         return;
     };
@@ -120,10 +124,11 @@ pub(crate) async fn refuse<H: Handler>(
         metrics::HANDSHAKES_FAILED.add(1);
         return;
     }
-    let Some(buf) = rt::buf::try_alloc(limits.head_bytes_max) else {
+    let head_bytes_max = limits.head_bytes_max.min(REFUSED_HEAD_BYTES);
+    let limits = &Limits { header_timeout: REFUSED_PATIENCE, head_bytes_max, ..limits.clone() };
+    let Some(buf) = rt::buf::try_alloc(head_bytes_max) else {
         return reply_error(transport, limits, &mut Vec::new(), handler, ProtocolError::Busy).await;
     };
-    let limits = &Limits { header_timeout: REFUSED_PATIENCE, ..limits.clone() };
     let mut connection = Connection::new(transport, limits, buf);
     if let NextHead::Complete(len) = connection.next_head(REFUSED_PATIENCE).await
         && connection.is_vital(len, handler)
@@ -201,7 +206,8 @@ impl<'l> Connection<'l> {
     /// Whether the head at the front of the received bytes is of a request that is answered whatever happens.
     fn is_vital<H: Handler>(&self, head_len: usize, handler: &H) -> bool {
         let Received { buf: Some(buf), start, .. } = &self.received else { return false };
-        head::parse_complete(&buf[*start..*start + head_len]).is_ok_and(|head| handler.is_vital(&head))
+        head::parse_complete(&buf[*start..*start + head_len])
+            .is_ok_and(|head| matches!(head.framing(), Framing::None) && handler.is_vital(&head))
     }
 
     /// Parses the head at the front of the received bytes and lets the handler answer it.

@@ -19,9 +19,11 @@ use crate::stop::Stop;
 use crate::tls::CertStore;
 use crate::waiting::Waiting;
 
-/// Connections beyond the limit that are told so at the same time, or ask after our health. When there are more, the one that
-/// came first is told at once, whatever it wanted to say.
-pub(crate) const REFUSALS_MAX: usize = 64;
+/// Connections beyond the limit that are told so at the same time, or ask after our health: a quarter of the limit, within these
+/// bounds. When there are more, the one that came first is told at once, whatever it wanted to say.
+const REFUSALS_SHARE: usize = 4;
+const REFUSALS_MIN: usize = 16;
+const REFUSALS_MAX: usize = 256;
 /// Pause after a failed accept: out of file descriptors is the usual reason, and does not go away faster.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -36,7 +38,7 @@ pub async fn listen<H: Handler + 'static>(
 ) {
     let limits = Rc::new(limits);
     let serving = Semaphore::new(limits.connections_max);
-    let refusing = Semaphore::new(REFUSALS_MAX);
+    let refusing = Semaphore::new((limits.connections_max / REFUSALS_SHARE).clamp(REFUSALS_MIN, REFUSALS_MAX));
     let waiting = Rc::new(Waiting::default());
     let reception = Rc::new(Waiting::default());
     let peers = Rc::new(Peers::default());
@@ -58,7 +60,7 @@ pub async fn listen<H: Handler + 'static>(
         let permit = serving.try_acquire(1);
         if permit.is_some() || waiting.make_room() {
             let (tls, serving) = (tls.clone(), serving.clone());
-            let company = Company { waiting: waiting.clone(), peers: peers.clone() };
+            let company = Company { waiting: waiting.clone(), reception: reception.clone(), peers: peers.clone() };
             drop(rt::spawn(async move {
                 // Whoever was told to make room is about to: no more wait here than were told.
                 let _permit = match permit {

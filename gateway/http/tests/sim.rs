@@ -213,7 +213,7 @@ fn a_connection_without_room_is_answered_whether_the_server_lives() {
 }
 
 /// More than are refused at the same time.
-const CROWD: usize = 200;
+const CROWD: usize = 100;
 
 #[test]
 fn a_crowd_without_room_keeps_nobody_from_being_answered() {
