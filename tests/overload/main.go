@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -43,6 +44,7 @@ type options struct {
 }
 
 func main() {
+	runtime.LockOSThread()
 	var o options
 	seconds := flag.Float64("seconds", 24, "of load, all phases together")
 	flag.Float64Var(&o.factor, "factor", 3, "how much longer than at normal load the slowest percent of the admitted may take")
@@ -130,33 +132,31 @@ func (s *sampler) end() usage {
 
 // The phases beside the normal load, and who comes in each.
 type attack struct {
-	name      string
-	clients   int
-	servedMin int
-	allowed   []outcome
-	isMixed   bool
-	join      func(*crowd, options)
+	name    string
+	clients int
+	allowed []outcome
+	isMixed bool
+	join    func(*crowd, options)
 	// Given time before the honest clients come.
 	ahead time.Duration
 }
 
-// Served shares: of honest requests. Those told to slow down come back sooner than they were asked to, and are many.
 func attacks() []attack {
 	return []attack{
-		{name: "ten times the load", clients: overloadClients, servedMin: 10, join: func(*crowd, options) {}},
-		{name: "idle sockets", clients: normalClients, servedMin: 95, ahead: 2 * time.Second, join: func(c *crowd, o options) {
+		{name: "ten times the load", clients: overloadClients, join: func(*crowd, options) {}},
+		{name: "idle sockets", clients: normalClients, ahead: 2 * time.Second, join: func(c *crowd, o options) {
 			c.join(o.idle, idle)
 		}},
-		{name: "slow senders", clients: normalClients, servedMin: 50, isMixed: true, ahead: time.Second, join: func(c *crowd, o options) {
+		{name: "slow senders", clients: normalClients, isMixed: true, ahead: time.Second, join: func(c *crowd, o options) {
 			c.join(o.slow, slowHead)
 			c.join(o.slow, slowBody)
 			c.join(o.slow, slowSmallBody)
 		}},
-		{name: "slow readers", clients: normalClients, servedMin: 50, isMixed: true, ahead: time.Second, join: func(c *crowd, o options) {
+		{name: "slow readers", clients: normalClients, isMixed: true, ahead: time.Second, join: func(c *crowd, o options) {
 			c.join(o.slow, slowReader)
 			c.join(o.slow/4, halfClosed)
 		}},
-		{name: "floods", clients: normalClients, servedMin: 50, isMixed: true, allowed: []outcome{"400", "431"}, join: func(c *crowd, o options) {
+		{name: "floods", clients: normalClients, isMixed: true, allowed: []outcome{"400", "431"}, join: func(c *crowd, o options) {
 			c.join(o.slow/20, pipeline)
 			c.join(o.slow/20, hugeHead)
 			c.join(o.slow/20, churn)
@@ -175,7 +175,7 @@ func overload(o options) []string {
 	if o.sanitized {
 		f.peak.residentMiB, f.settled.residentMiB, o.factor = 0, 0, math.Inf(1)
 		for n := range f.phases {
-			f.phases[n].servedMin = 0
+			f.phases[n].isSlow = true
 		}
 	}
 	return judge(f, o.factor)
@@ -201,7 +201,7 @@ func run(s *server, o options, attacks []attack) findings {
 		each.join(hostile, o)
 		time.Sleep(each.ahead)
 		honest := s.load(fmt.Sprint("phase", n), o.seed+uint64(n)+1, each.clients, share, l)
-		found := phase{name: each.name, honest: honest, servedMin: each.servedMin, allowed: each.allowed, isMixed: each.isMixed}
+		found := phase{name: each.name, honest: honest, allowed: each.allowed, isMixed: each.isMixed}
 		prober.end()
 		found.health = health.outcomes
 		told, _ := s.metrics()

@@ -96,6 +96,8 @@ func launch(files int, more ...string) (*server, error) {
 	defer log.Close()
 	s.command = exec.Command(words[0], words[1:]...)
 	s.command.Stdout, s.command.Stderr = log, log
+	// It ends with whoever has started it: with the thread, which main keeps.
+	s.command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	for _, variable := range os.Environ() {
 		if !strings.HasPrefix(variable, "HAFIZ_") {
 			s.command.Env = append(s.command.Env, variable)
