@@ -34,3 +34,13 @@ fn nothing_acknowledged_rests_on_a_drive_that_hangs() {
 fn a_slow_drive_makes_nobody_wait_and_stays() {
     for_each_seed(SEEDS / 2, hangs::slow);
 }
+
+#[test]
+fn a_rebuild_onto_a_drive_that_hangs_goes_on_with_another_one() {
+    for_each_seed(SEEDS / 2, |seed| hangs::rebuild_target(seed, true));
+}
+
+#[test]
+fn a_rebuild_onto_the_only_drive_there_is_says_that_it_waits_when_that_hangs() {
+    for_each_seed(SEEDS / 2, |seed| hangs::rebuild_target(seed, false));
+}

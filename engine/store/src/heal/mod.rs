@@ -114,6 +114,8 @@ pub(crate) struct Heal {
     progress: Mutex<Progress>,
     rebuilt_bytes: AtomicU64,
     /// Operations on drives that are healing's own.
+    /// Slots that were begun to be made.
+    attempts: AtomicU64,
     in_flight: AtomicU32,
     /// The indexes of all partitions.
     tables: Mutex<BTreeMap<PartitionId, Arc<Index>>>,
@@ -232,6 +234,10 @@ impl Heal {
     }
 
     fn rebuilt_bytes(&self, bytes: u64) {
+    fn next_attempt(&self) -> u64 {
+        self.attempts.fetch_add(1, Relaxed)
+    }
+
         self.rebuilt_bytes.fetch_add(bytes, Relaxed);
     }
 
