@@ -47,9 +47,14 @@ const MEND_PAUSE: Duration = Duration::from_millis(10);
 
 /// Starts the tasks. On shard 0, when recovery is over.
 pub(crate) fn start(node: &Arc<Node>) {
-    drop(rt::spawn(run(node.clone())));
     drop(rt::spawn(serve_queue(node.clone())));
-    drop(rt::spawn(balance::run(node.clone())));
+    let node = node.clone();
+    drop(rt::spawn(async move {
+        // Before anybody makes slots: what is being made looks like what was not finished.
+        rebuild::remove_unfinished(&node).await;
+        drop(rt::spawn(balance::run(node.clone())));
+        run(node).await;
+    }));
 }
 
 async fn serve_queue(node: Arc<Node>) {
@@ -84,7 +89,6 @@ pub(super) async fn repair(volume: &Arc<Volume>, at: SlotOffset) -> Option<Mende
 }
 
 async fn run(node: Arc<Node>) {
-    rebuild::remove_unfinished(&node).await;
     let mut cursor = cursor::read(&node).await;
     let mut written = Instant::now();
     // Rounds of a former start ended at some time that this clock does not know.

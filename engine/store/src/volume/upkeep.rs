@@ -90,7 +90,7 @@ impl Volume {
                     && page.hollow == (self.hollow_slots.load(Acquire) & (1 << slot) != 0)
             }),
             Err(SlotError::Io(_)) => false,
-            Err(SlotError::Gone | SlotError::Full) => true,
+            Err(SlotError::Gone | SlotError::Ended | SlotError::Full) => true,
         }
     }
 
