@@ -18,6 +18,7 @@ mod check;
 mod cursor;
 mod hollow;
 mod identity;
+mod lost;
 mod mend;
 mod pace;
 mod pieces;
@@ -53,7 +54,7 @@ pub use status::{Draining, HealStatus, heal_status, left_on};
 /// Stripes with bad fragments that wait for their repair; what finds more leaves them to the scrub.
 const QUEUE_MAX: usize = 1024;
 /// Stripes that cannot be read and wait until it is known whether anything needs them, and stripes known to be lost.
-const SUSPECTS_MAX: usize = 1 << 16;
+const SUSPECTS_MAX: usize = crate::format::lost::STRIPES_MAX;
 
 pub(crate) static STRIPES_CHECKED: Counter =
     Counter::new("hafiz_heal_stripes_checked_total", "Stripes of which every fragment was read and verified.");
@@ -113,9 +114,9 @@ pub(crate) struct Heal {
     known_lost: Mutex<BTreeSet<Place>>,
     progress: Mutex<Progress>,
     rebuilt_bytes: AtomicU64,
-    /// Operations on drives that are healing's own.
     /// Slots that were begun to be made.
     attempts: AtomicU64,
+    /// Operations on drives that are healing's own.
     in_flight: AtomicU32,
     /// The indexes of all partitions.
     tables: Mutex<BTreeMap<PartitionId, Arc<Index>>>,
@@ -233,11 +234,11 @@ impl Heal {
         lock(&self.tables).iter().map(|(id, index)| (*id, index.clone())).collect()
     }
 
-    fn rebuilt_bytes(&self, bytes: u64) {
     fn next_attempt(&self) -> u64 {
         self.attempts.fetch_add(1, Relaxed)
     }
 
+    fn rebuilt_bytes(&self, bytes: u64) {
         self.rebuilt_bytes.fetch_add(bytes, Relaxed);
     }
 

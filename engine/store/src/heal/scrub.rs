@@ -12,6 +12,7 @@ use super::check::{check, header};
 use super::cursor;
 use super::hollow;
 use super::identity;
+use super::lost;
 use super::mend::{Mended, mend};
 use super::pace::Pace;
 use super::pieces::Pieces;
@@ -98,6 +99,8 @@ async fn run(node: Arc<Node>) {
     let (mut catch_up, mut next_catch_up) = (CatchUp::default(), Instant::now());
     let gone = count_gone(&node).await;
     node.heal.update(|progress| (progress.cursor, progress.volumes_gone) = (cursor, gone));
+    let mut known_lost = lost::recall(&node).await;
+    settle_suspects(&node).await;
     while !node.heal.is_stopping() {
         rebuild_all(&node).await;
         if Instant::now() >= next_catch_up && !catch_up.go_on(&node).await {
@@ -142,10 +145,13 @@ async fn run(node: Arc<Node>) {
             }
             node.heal.update(|progress| progress.cursor = cursor);
             if (ended || written.elapsed() >= CURSOR_EVERY) && !node.heal.is_stopping() {
+                // First: what lies before the cursor is not looked at again for long.
+                known_lost.keep(&node).await;
                 cursor::write(&node, cursor).await;
                 written = Instant::now();
             }
         }
+        known_lost.keep_in_time(&node).await;
         status::publish(&node);
         rt::time::sleep(pause(&node, LOOK_EVERY)).await;
     }

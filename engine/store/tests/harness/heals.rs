@@ -6,7 +6,7 @@ use std::time::Duration;
 use hafiz_store as store;
 use hafiz_store::Store;
 use rt::sim::{DriveConfig, Fault, SimConfig};
-use types::BucketId;
+use types::{BucketId, DeleteCondition};
 
 use super::healing::{
     DRIVE_BYTES, Damage, OBJECTS, Run, add_drive, add_drive_of, census, check_all, check_rebuilt, damage, fill, key,
@@ -86,6 +86,23 @@ pub(crate) fn planted_damage_counted(seed: u64) {
         assert!(!status.is_whole());
         let left = census().await;
         assert_eq!((left.fragments_bad, left.fragments_missing, left.objects_lost), (4, 0, 1), "{left:?}");
+    });
+    // A start says so by itself, again and again, until nothing needs it any more.
+    run.scrub = 0;
+    for _ in 0..2 {
+        run.run(async |_, _| {
+            until("it is told again", || store::heal_status().stripes_lost == 1).await;
+            assert!(!store::heal_status().is_whole());
+        });
+    }
+    run.run(async |store, bucket| {
+        store.delete(bucket, &key(14), DeleteCondition::default()).await.expect("it is deleted");
+        until("all is well", || store::heal_status().is_whole()).await;
+        rt::time::sleep(Duration::from_secs(1)).await;
+    });
+    run.run(async |_, _| {
+        rt::time::sleep(Duration::from_secs(1)).await;
+        assert!(store::heal_status().is_whole(), "{:?}", store::heal_status());
     });
 }
 
