@@ -20,7 +20,7 @@ use rt::file::{File, Sync};
 
 pub(crate) use crate::format::volume::{CLOSES_MAX, Class, Closed, VolumePage};
 pub(crate) use lateness::{Answers, Silent};
-pub(crate) use scan::Presence;
+pub(crate) use scan::{Headless, Presence};
 pub(crate) use upkeep::Mending;
 
 use crate::drive::{Drive, Kind, Op, State, is_full};
