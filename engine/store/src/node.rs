@@ -34,7 +34,7 @@ use crate::ids::{DeploymentId, DriveId, PartitionId, StartNumber, VolumeId};
 use crate::space::reserve::Reserve;
 use crate::topology::{self, Topology, TurnQueue};
 use crate::verification::Verification;
-use crate::volume::Volume;
+use crate::volume::{Headless, Volume};
 
 /// Shards that may write volumes: ids have 16 bits for them, the counters take 4 bytes each.
 const SHARDS_MAX: usize = 4096;
@@ -141,8 +141,10 @@ pub(crate) struct Node {
     /// What healing knows.
     pub(crate) heal: Heal,
     volumes: RwLock<HashMap<VolumeId, Arc<Volume>>>,
-    /// Volumes that were being made when the process ended: none of their first pages was ever written.
+    /// Volumes that were being made when the process ended: nothing is in them.
     unborn: Mutex<Vec<VolumeId>>,
+    /// Volumes that may hold commits, and of which no first page is right.
+    headless: Mutex<Vec<Headless>>,
     volume_counters: Vec<AtomicU32>,
     /// Volumes that are being made.
     pub(crate) creations: Creations,
@@ -247,6 +249,14 @@ impl Node {
 
     pub(crate) fn set_unborn(&self, unborn: Vec<VolumeId>) {
         *lock(&self.unborn) = unborn;
+    }
+
+    pub(crate) fn set_headless(&self, headless: Vec<Headless>) {
+        *lock(&self.headless) = headless;
+    }
+
+    pub(crate) fn headless(&self) -> Vec<Headless> {
+        lock(&self.headless).clone()
     }
 
     pub(crate) fn take_unborn(&self) -> Vec<VolumeId> {

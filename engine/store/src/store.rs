@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -83,6 +83,10 @@ pub enum StartError {
         partition: PartitionId,
         what: String,
     },
+    /// The first page of a log volume cannot be read, nor has another drive one, and changes behind it may be nowhere else.
+    Log {
+        path: PathBuf,
+    },
     Store(Error),
 }
 
@@ -96,6 +100,13 @@ impl fmt::Display for StartError {
                  restore', or take what is left with 'hafiz recover'",
                 partition.0,
                 what.trim_end_matches(';')
+            ),
+            StartError::Log { path } => write!(
+                f,
+                "read log volume {}: its first page is not right, and changes that were acknowledged may be behind it and \
+                 nowhere else; put the file back from a copy, or another drive that has the volume, take what is left with \
+                 'hafiz recover', or move the file away to go on without what it holds",
+                path.display()
             ),
             StartError::Store(error) => write!(f, "recover: {error}"),
         }
@@ -150,6 +161,10 @@ pub async fn open(config: Config) -> std::result::Result<Summary, StartError> {
         let (node, caches) = (node.clone(), caches.clone());
         let opened = rt::call(ShardId(shard), move || open_partitions(node, caches, budget));
         ckpts.extend(opened.await?);
+    }
+    // That commits are missing is known of tables that were restored, and what is there is wanted.
+    if let Some(headless) = recovery::unreadable(&node, &ckpts).into_iter().next().filter(|_| !node.is_restored()) {
+        return Err(StartError::Log { path: headless.path });
     }
     let recovered = recover(&node, &ckpts).await?;
     let damaged: Vec<_> = match node.is_restored() {

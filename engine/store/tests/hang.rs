@@ -39,3 +39,13 @@ fn a_slow_drive_makes_nobody_wait_and_stays() {
 fn a_machine_that_stands_still_for_seconds_goes_on() {
     for_each_seed(SEEDS, hangs::stalls);
 }
+
+#[test]
+fn a_rebuild_onto_a_drive_that_hangs_goes_on_with_another_one() {
+    for_each_seed(SEEDS / 2, |seed| hangs::rebuild_target(seed, true));
+}
+
+#[test]
+fn a_rebuild_onto_the_only_drive_there_is_says_that_it_waits_when_that_hangs() {
+    for_each_seed(SEEDS / 2, |seed| hangs::rebuild_target(seed, false));
+}

@@ -86,7 +86,6 @@ fn first_seed(bug: Bug) -> u64 {
         Bug::FailedStaysDecided => 16,
         Bug::LogAcknowledgedEarly => 8,
         Bug::RecoveryTrustsTail => 16,
-        Bug::RebuildNeverRests => 17,
         _ => 1,
     }
 }

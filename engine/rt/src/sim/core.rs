@@ -18,6 +18,9 @@ pub(crate) type Event = Box<dyn FnOnce(&Rc<Core>)>;
 pub(crate) struct Core {
     config: SimConfig,
     now: Cell<u64>,
+    /// Nanoseconds by which the wall clock has jumped so far, and whether nobody has read it since it last did.
+    jumped: Cell<i64>,
+    jump_unseen: Cell<bool>,
     generator: RefCell<Generator>,
     trace: Cell<u64>,
     /// By time and order of creation.
@@ -55,6 +58,8 @@ impl Core {
         Rc::new(Core {
             config,
             now: Cell::new(1_000_000_000),
+            jumped: Cell::new(0),
+            jump_unseen: Cell::new(false),
             generator: RefCell::new(Generator::new(seed)),
             trace: Cell::new(seed),
             events: RefCell::default(),
@@ -82,7 +87,10 @@ impl Core {
     }
 
     pub(crate) fn wall_clock(&self) -> u64 {
-        self.config.wall_clock + self.now.get()
+        if self.jump_unseen.take() {
+            self.count(Fault::ClockJump);
+        }
+        (self.config.wall_clock + self.now.get()).saturating_add_signed(self.jumped.get())
     }
 
     pub(crate) fn random(&self) -> u64 {
@@ -101,6 +109,11 @@ impl Core {
     /// True with the given chance. Draws nothing for a chance of 0, so that adding a fault class moves no old seed.
     pub(super) fn strikes(&self, chance: f64) -> bool {
         chance > 0.0 && ((self.random() >> 11) as f64) < chance * (1u64 << 53) as f64
+    }
+
+    pub(super) fn jump_wall_clock(&self, nanos: i64) {
+        self.jumped.set(self.jumped.get().saturating_add(nanos));
+        self.jump_unseen.set(true);
     }
 
     pub(super) fn note(&self, words: &[u64]) {

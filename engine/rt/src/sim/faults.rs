@@ -1,4 +1,4 @@
-//! What can go wrong on a drive, and the counters that prove that it did.
+//! What can go wrong on a drive and with the clock, and the counters that prove that it did.
 
 /// One class of faults, as counted by `World::fault_count`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,6 +29,8 @@ pub enum Fault {
     Removed,
     /// The one operation that was to fail.
     OneFailed,
+    /// The wall clock had jumped when it was read.
+    ClockJump,
 }
 
 /// The state of one drive. Chances are between 0 and 1, per operation.

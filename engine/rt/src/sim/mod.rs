@@ -276,6 +276,11 @@ impl World {
         self.core.fault_count(fault)
     }
 
+    /// Sets the wall clock forward, or back. Time itself, and with it every timer, goes on as before.
+    pub fn jump_wall_clock(&mut self, nanos: i64) {
+        self.core.jump_wall_clock(nanos);
+    }
+
     /// Breaks all connections.
     pub fn reset_connections(&mut self) {
         self.core.reset_connections();

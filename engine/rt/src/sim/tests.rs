@@ -72,6 +72,29 @@ fn a_run_replays_bit_for_bit_from_its_seed() {
 }
 
 #[test]
+fn the_wall_clock_jumps_and_timers_do_not() {
+    const HOUR: i64 = 3_600_000_000_000;
+    let mut world = world(1);
+    let read = |world: &mut World| world.run_alone(async { time::wall_clock() }, LIMIT).unwrap();
+    let before = read(&mut world);
+    world.jump_wall_clock(HOUR);
+    world.jump_wall_clock(HOUR);
+    assert_eq!(world.fault_count(Fault::ClockJump), 0, "nobody has seen it yet");
+    let ahead = read(&mut world) - before;
+    assert!((2 * HOUR as u64..2 * HOUR as u64 + 1_000_000).contains(&ahead), "{ahead}");
+    world.jump_wall_clock(i64::MIN);
+    let slept = async {
+        let (began, behind) = (time::now(), time::wall_clock());
+        time::sleep(Duration::from_secs(3)).await;
+        (began.elapsed(), time::wall_clock() - behind, behind)
+    };
+    let (took, passed, behind) = world.run_alone(slept, LIMIT).unwrap();
+    assert!((3..4).contains(&took.as_secs()) && (3..4).contains(&(passed / 1_000_000_000)), "{took:?}, {passed}");
+    assert!(behind < before, "{behind}");
+    assert_eq!(world.fault_count(Fault::ClockJump), 2);
+}
+
+#[test]
 fn virtual_time_jumps_to_the_next_timer() {
     let mut world = world(1);
     let began = std::time::Instant::now();

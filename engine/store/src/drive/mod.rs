@@ -7,11 +7,14 @@ mod pulse;
 
 use std::path::{Path, PathBuf};
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::{
     AtomicBool, AtomicU8, AtomicU64,
     Ordering::{Acquire, Relaxed, Release},
 };
 use std::time::Duration;
+
+use rt::JoinHandle;
 
 pub(crate) use failure::{Blame, Op, blame, is_full, is_gone};
 pub(crate) use form::{equip, form};
@@ -251,6 +254,25 @@ impl Drive {
         // Counted, so that a drive that hangs in it is late.
         let _in_flight = self.begin();
         self.wait_while(Drive::answers, operation).await
+    }
+
+    /// Does something on the drive in a task of its own, and waits for it as long as the drive answers. `None`: it does not.
+    /// What was begun goes on then and counts as in flight until it ends, so that a drive that hangs in it is taken out in time.
+    pub(crate) async fn attempt<T: 'static>(
+        self: &Arc<Drive>,
+        operation: impl Future<Output = T> + 'static,
+    ) -> Option<T> {
+        let drive = self.clone();
+        self.while_it_answers(&mut rt::spawn(async move {
+            let _in_flight = drive.begin();
+            operation.await
+        }))
+        .await
+    }
+
+    /// Waits for a task that is busy on the drive, but no longer than the drive answers; the task goes on by itself.
+    pub(crate) async fn while_it_answers<T>(&self, task: &mut JoinHandle<T>) -> Option<T> {
+        self.wait_while(Drive::answers, task).await
     }
 
     /// Waits for an operation on the drive, but no longer than the drive is used: `None` when it was taken out meanwhile. The

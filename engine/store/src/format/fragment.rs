@@ -178,6 +178,18 @@ impl Header {
         Ok((header, Blocks { crcs: &head[FIXED_LEN..], used: header.used() as usize }))
     }
 
+    /// What the page at `at` of a slot says that it begins, if it says so of this place. Nothing of it is proved: the secret that
+    /// proves it is in the volume's first page, and this is for those who have none.
+    pub(crate) fn unproved_kind(page: &[u8], volume: VolumeId, at: SlotOffset) -> Option<Kind> {
+        let fixed = page.get(..FIXED_LEN)?;
+        let is_here = fixed[16..24] == volume.0.to_le_bytes() && fixed[40..44] == at.0.to_le_bytes();
+        match fixed[5] {
+            1 if fixed.starts_with(MAGIC) && is_here => Some(Kind::Log),
+            2 if fixed.starts_with(MAGIC) && is_here => Some(Kind::Data),
+            _ => None,
+        }
+    }
+
     fn check(&self) -> Result<(), Invalid> {
         if !(1..=FRAGMENT_LEN_MAX).contains(&self.fragment_len) {
             return Err(Invalid::Field("fragment length"));

@@ -121,7 +121,7 @@ async fn give(pieces: &mut Pieces, slot: usize, at: SlotOffset, pages: u32) -> R
         _ if !volume.drive(slot).is_usable() => Err(Found::NoDrive),
         _ if !volume.is_readable(slot) => Err(Found::NoFile),
         // The file ends early, or there was no buffer for so much.
-        Err(SlotError::Gone | SlotError::Full) => Err(Found::Missing),
+        Err(SlotError::Gone | SlotError::Ended | SlotError::Full) => Err(Found::Missing),
         Err(SlotError::Io(_)) => Err(Found::Damaged),
     }
 }

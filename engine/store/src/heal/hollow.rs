@@ -12,6 +12,7 @@ use super::salvage::salvage;
 use super::scrub::repair;
 use super::standing::{Standing, is_below_checkpoints};
 use crate::error::Result;
+use crate::ids::SlotOffset;
 use crate::node::Node;
 use crate::volume::{Class, Volume};
 
@@ -60,7 +61,10 @@ async fn settle(node: &Arc<Node>, volumes: Vec<Arc<Volume>>) -> Result<()> {
         for (at, _) in broken.iter().filter(|(_, state)| *state == State::Lost) {
             node.heal.lose(node, (volume.id, *at));
         }
-        let is_needed_by_index_alone = volume.class == Class::Data || is_below_checkpoints(volume.id).await?;
+        // Of a log volume that was closed before its first batch no checkpoint need ever lie beyond it.
+        let is_needed_by_index_alone = volume.class == Class::Data
+            || Standing::of(node, &volume).await.end <= SlotOffset::FIRST_STRIPE
+            || is_below_checkpoints(volume.id).await?;
         if broken.is_empty() && is_needed_by_index_alone && volume.missing_slots() == 0 {
             fill_in(&volume).await;
         }

@@ -18,6 +18,7 @@ mod check;
 mod cursor;
 mod hollow;
 mod identity;
+mod lost;
 mod mend;
 mod pace;
 mod pieces;
@@ -53,7 +54,7 @@ pub use status::{Draining, HealStatus, heal_status, left_on};
 /// Stripes with bad fragments that wait for their repair; what finds more leaves them to the scrub.
 const QUEUE_MAX: usize = 1024;
 /// Stripes that cannot be read and wait until it is known whether anything needs them, and stripes known to be lost.
-const SUSPECTS_MAX: usize = 1 << 16;
+const SUSPECTS_MAX: usize = crate::format::lost::STRIPES_MAX;
 
 pub(crate) static STRIPES_CHECKED: Counter =
     Counter::new("hafiz_heal_stripes_checked_total", "Stripes of which every fragment was read and verified.");
@@ -113,6 +114,8 @@ pub(crate) struct Heal {
     known_lost: Mutex<BTreeSet<Place>>,
     progress: Mutex<Progress>,
     rebuilt_bytes: AtomicU64,
+    /// Slots that were begun to be made.
+    attempts: AtomicU64,
     /// Operations on drives that are healing's own.
     in_flight: AtomicU32,
     /// The indexes of all partitions.
@@ -229,6 +232,10 @@ impl Heal {
     /// The indexes of all partitions, in order. What of an `Index` does not block may be asked on any shard.
     pub(crate) fn tables(&self) -> Vec<(PartitionId, Arc<Index>)> {
         lock(&self.tables).iter().map(|(id, index)| (*id, index.clone())).collect()
+    }
+
+    fn next_attempt(&self) -> u64 {
+        self.attempts.fetch_add(1, Relaxed)
     }
 
     fn rebuilt_bytes(&self, bytes: u64) {

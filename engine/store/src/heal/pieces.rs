@@ -26,13 +26,20 @@ pub(super) struct Pieces {
     bytes_read: u64,
 }
 
-#[derive(Default)]
 struct Slot {
+    /// From this page on there is nothing: the file ends there, or before it.
+    ends: u32,
     /// Page of the first byte held.
     from: u32,
     bytes: Vec<u8>,
     /// Pages that the drive did not give; `bytes` has zeros there.
     unread: Vec<Range<u32>>,
+}
+
+impl Default for Slot {
+    fn default() -> Slot {
+        Slot { ends: u32::MAX, from: 0, bytes: Vec::new(), unread: Vec::new() }
+    }
 }
 
 impl Slot {
@@ -138,18 +145,23 @@ impl Pieces {
     pub(super) async fn load_front(&mut self, at: SlotOffset) {
         self.load(at, 1).await;
         for slot in 0..self.slots.len() {
-            if self.bytes(slot, at, 1).is_none() && !self.is_asleep(slot) && self.volume.is_readable(slot) {
-                // What fails again stays unread, and whoever needs it sees that.
-                self.ask_again(slot, at, 1).await.ok();
+            let is_asked = !self.is_asleep(slot) && self.volume.is_readable(slot) && self.slots[slot].ends > at.0;
+            // What fails again stays unread, and whoever needs it sees that.
+            if is_asked
+                && self.bytes(slot, at, 1).is_none()
+                && self.ask_again(slot, at, 1).await == Err(SlotError::Ended)
+            {
+                self.slots[slot].ends = at.0;
             }
         }
     }
 
     /// Whether nothing can be said of the page at `at`, which was loaded with all slots awake: there are slots that should have
-    /// it, and none of their drives gave it.
+    /// it, and none of their drives gave it, or said that the file ends before it.
     pub(super) fn is_unknown(&self, at: SlotOffset) -> bool {
         let mut readable = (0..self.slots.len()).filter(|&slot| self.volume.is_readable(slot)).peekable();
-        readable.peek().is_some() && readable.all(|slot| self.bytes(slot, at, 1).is_none())
+        readable.peek().is_some()
+            && readable.all(|slot| self.bytes(slot, at, 1).is_none() && self.slots[slot].ends > at.0)
     }
 
     /// Pages of a slot that were loaded; `None` when the drive did not give all of them.

@@ -1,8 +1,12 @@
 //! How slots of a volume come to lie on another drive: those that were lost with their drives are computed from the others,
 //! those on a drive that is drained move away, and the rebalance moves one. All of them in one pass over the volume.
 //!
-//! A new slot is written beside its place, `<id>.<slot>.new`, its first page last, and renamed when all of it is durable. A
+//! A new slot is written beside its place, `<id>.<slot>.<n>.new`, its first page last, and renamed when all of it is durable. A
 //! crash before that leaves the volume as it was. The volume takes no more stripes and is not punched meanwhile.
+//!
+//! A drive that does not answer in time gets no slot: what was begun on it is given up, and made on another one. From the
+//! rename on there is no giving up, since a late one must not bring back a slot that lies elsewhere by then: the volume stays
+//! in the hands of a task that waits until the drive has answered or is out, and whoever asked for the rebuild goes on.
 //!
 //! Only as many slots are read as a stripe needs; the others when those do not give all of a stripe. Where something that is
 //! needed cannot be computed, or it cannot be known, the new slots are *hollow*: their first pages say so, and they count as
@@ -15,6 +19,7 @@ use std::sync::Arc;
 
 use rt::JoinHandle;
 use rt::file::{File, OpenOptions, Sync};
+use rt::time::Duration;
 
 use super::check::{Checked, Found, check, compute, header};
 use super::mend::{mend_checked, pooled};
@@ -41,6 +46,9 @@ const WRITES_IN_FLIGHT: usize = 2;
 /// Stripes of one volume that cannot be computed and of which it is asked whether anything needs them. Of more it is assumed.
 const ASKED_MAX: usize = 4096;
 
+/// How often whoever waits for the end of a rebuild looks whether its drives still answer.
+const TARGET_LOOK_EVERY: Duration = Duration::from_millis(250);
+
 /// How a rebuild ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
@@ -50,7 +58,7 @@ pub(super) enum Outcome {
     NoDrive,
     /// Something else is done with the volume, or it still takes stripes: later.
     Later,
-    /// A drive failed, or the store is being closed.
+    /// A drive failed or does not answer, or the store is being closed.
     Failed,
 }
 
@@ -116,11 +124,34 @@ pub(super) async fn relocate(
     let hollow = !is_enough || is_any_needed(volume, beyond).await;
     let ids: Vec<(usize, DriveId)> = targets.iter().map(|(slot, drive)| (*slot, drive.id)).collect();
     let page = VolumePage { hollow: hollow && !planted::is(Bug::HollowCountsAsHealed), ..volume.moved_page(&ids) };
-    let mut outcome = if targets.len() == wanted.len() { Outcome::Done } else { Outcome::NoDrive };
+    let outcome = if targets.len() == wanted.len() { Outcome::Done } else { Outcome::NoDrive };
+    let (on, of) = (targets.iter().map(|(_, drive)| drive.clone()).collect::<Vec<_>>(), (node.clone(), volume.clone()));
+    let mut ending = rt::spawn(async move { put_in_place(&of.0, &of.1, mending, made, &page, outcome).await });
+    loop {
+        match rt::time::timeout(TARGET_LOOK_EVERY, &mut ending).await {
+            Ok(outcome) => return outcome,
+            Err(rt::time::Elapsed) if on.iter().all(|drive| drive.answers()) => {}
+            Err(rt::time::Elapsed) => {
+                telemetry::warn!("a drive does not answer: a slot that was made on it waits for it"; volume = volume.id);
+                return Outcome::Later;
+            }
+        }
+    }
+}
+
+/// Gives the new slots their names, and the volume the new slots. Takes until each of their drives has answered or is out.
+async fn put_in_place(
+    node: &Arc<Node>,
+    volume: &Arc<Volume>,
+    mending: Mending,
+    made: Vec<NewSlot>,
+    page: &VolumePage,
+    mut outcome: Outcome,
+) -> Outcome {
     let mut moved = Vec::with_capacity(made.len());
     let mut made = made.into_iter();
     for mut new in made.by_ref() {
-        match new.finish(&page).await {
+        match new.finish(page).await {
             // It was taken out in the end. What it has is no slot; the one that it was to replace still is, if it is there.
             Ok(()) if !new.drive.is_usable() => outcome = Outcome::Failed,
             Ok(()) => moved.push((new.slot, new.drive.clone())),
@@ -133,11 +164,11 @@ pub(super) async fn relocate(
     }
     discard(made.collect()).await;
     // Also when a later one failed: what has its name is a slot of the volume for every start from now on.
-    volume.move_slots(&mending, &page, &moved).await;
+    volume.move_slots(&mending, page, &moved).await;
     SLOTS_REBUILT.add(moved.len() as u64);
     if !moved.is_empty() {
         telemetry::info!("{} slots of a volume were made again", moved.len(); volume = volume.id);
-        if hollow {
+        if page.hollow {
             telemetry::error!("slots were made again without all that was in them"; volume = volume.id);
         }
     }
@@ -152,7 +183,7 @@ async fn restore_first_pages(node: &Arc<Node>, volume: &Arc<Volume>, mending: &M
     let topology = node.topology();
     let mut restored = false;
     for slot in (0..volume.geometry.width()).filter(|slot| volume.missing_slots() & 1 << slot != 0) {
-        if !topology.is_in(volume.drive(slot).id) {
+        if !topology.is_in(volume.drive(slot).id) || !volume.drive(slot).answers() {
             continue;
         }
         match volume.restore_first_page(mending, slot).await {
@@ -188,9 +219,11 @@ fn choose(node: &Arc<Node>, volume: &Volume, wanted: &[usize]) -> Vec<(usize, Ar
     wanted.iter().filter_map(|&slot| Some((slot, drive_for(slot)?))).collect()
 }
 
-/// Whether the drive is well and has room for a slot of the volume.
+/// Whether the drive is well and has room for a slot of the volume. While it is late something that was given up on may still
+/// be under way there.
 fn is_fit(node: &Node, volume: &Volume, drive: &Drive) -> bool {
     drive.state() == State::In
+        && drive.answers()
         && !drive.is_draining()
         && node.topology().is_in(drive.id)
         && drive.space().free >= volume.slot_bytes
@@ -351,6 +384,10 @@ async fn keep_what_is_there(
 }
 
 fn fail(node: &Arc<Node>, drive: &Arc<Drive>, error: &io::Error) -> Outcome {
+    if is_silence(error) {
+        telemetry::warn!("a drive does not answer: no slot is made again on it for now"; drive = drive.dir.display());
+        return Outcome::Failed;
+    }
     telemetry::warn!("a slot cannot be made again: {error}"; drive = drive.dir.display());
     if is_full(error) {
         return Outcome::NoDrive;
@@ -361,17 +398,36 @@ fn fail(node: &Arc<Node>, drive: &Arc<Drive>, error: &io::Error) -> Outcome {
     Outcome::Failed
 }
 
+/// The drive did not answer for so long that it was given up on.
+fn silence() -> io::Error {
+    io::ErrorKind::TimedOut.into()
+}
+
+fn is_silence(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::TimedOut && error.raw_os_error().is_none()
+}
+
 /// Gives back the room of slots that will not be finished. Room only: what cannot be removed now is at the next start.
 async fn discard(made: Vec<NewSlot>) {
     for new in made {
-        let NewSlot { file, path, pending, .. } = new;
-        for write in pending {
-            drop(write.await);
-        }
-        drop(file);
-        if let Err(error) = rt::file::unlink(&path).await {
-            telemetry::warn!("an unfinished slot stays for now: {error}"; path = path.display());
-        }
+        let NewSlot { drive, file, path, pending, .. } = new;
+        let removing = drive.clone();
+        let mut removal = rt::spawn(async move {
+            for write in pending {
+                drop(write.await);
+            }
+            drop(file);
+            let _in_flight = removing.begin();
+            remove_aside(&path).await;
+        });
+        // Nobody waits for it on a drive that does not answer.
+        drive.while_it_answers(&mut removal).await;
+    }
+}
+
+async fn remove_aside(path: &Path) {
+    if let Err(error) = rt::file::unlink(path).await {
+        telemetry::warn!("an unfinished slot stays for now: {error}"; path = path.display());
     }
 }
 
@@ -395,17 +451,32 @@ struct NewSlot {
 impl NewSlot {
     /// Not preallocated: what is dead or was never used takes no room, and the volume does not grow any more.
     async fn create(node: &Arc<Node>, volume: &Volume, slot: usize, drive: Arc<Drive>) -> io::Result<NewSlot> {
-        let path = aside(&drive, volume.id, slot);
-        let file = {
-            let _in_flight = drive.begin();
-            match rt::file::unlink(&path).await {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                Ok(()) | Err(_) => {}
-            }
-            let file = File::open(&path, OpenOptions::CREATE_NEW_DIRECT).await?;
-            file.set_len(volume.slot_bytes).await?;
-            file
+        let path = aside(&drive, volume.id, slot, node.heal.next_attempt());
+        let mut making = {
+            let (drive, path, slot_bytes) = (drive.clone(), path.clone(), volume.slot_bytes);
+            rt::spawn(async move {
+                let _in_flight = drive.begin();
+                match rt::file::unlink(&path).await {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                    Ok(()) | Err(_) => {}
+                }
+                let file = File::open(&path, OpenOptions::CREATE_NEW_DIRECT).await?;
+                if let Err(error) = file.set_len(slot_bytes).await {
+                    remove_aside(&path).await;
+                    return Err(error);
+                }
+                Ok(file)
+            })
         };
+        let Some(made) = drive.while_it_answers(&mut making).await else {
+            drop(rt::spawn(async move {
+                if making.await.is_ok() {
+                    remove_aside(&path).await;
+                }
+            }));
+            return Err(silence());
+        };
+        let file = made?;
         let (run, from, pending) = (Vec::new(), SlotOffset(0), VecDeque::new());
         let written = volume.is_readable(slot).then(Vec::new);
         Ok(NewSlot { node: node.clone(), slot, drive, volume: volume.id, file, path, run, from, pending, written })
@@ -433,7 +504,7 @@ impl NewSlot {
         let (run, mut at) = (std::mem::take(&mut self.run), self.from.bytes());
         for bytes in run.chunks(WRITE_BYTES) {
             while self.pending.len() >= WRITES_IN_FLIGHT {
-                self.pending.pop_front().expect("there are some").await?;
+                self.end_write().await?;
             }
             let shared = pooled(bytes).await.expect("the pool has buffers of a piece");
             if let Some(written) = &mut self.written {
@@ -449,48 +520,69 @@ impl NewSlot {
         Ok(())
     }
 
-    /// Makes all of it durable, then its first page, then its name.
+    /// Waits for the first of the writes on their way.
+    async fn end_write(&mut self) -> io::Result<()> {
+        let Some(write) = self.pending.front_mut() else { return Ok(()) };
+        // What is not waited for any more stays among them: its buffer and file are in use until it ends.
+        let result = self.drive.while_it_answers(write).await.ok_or_else(silence)?;
+        self.pending.pop_front();
+        result
+    }
+
+    /// Makes all of it durable, then its first page, then its name. That is not given up once it has begun: it takes until the
+    /// drive has answered, or is out.
     async fn finish(&mut self, page: &VolumePage) -> io::Result<()> {
         if planted::is(Bug::RebuildStopsEarly) {
             self.run.clear();
         }
         self.flush().await?;
-        while let Some(write) = self.pending.pop_front() {
-            write.await?;
+        while !self.pending.is_empty() {
+            self.end_write().await?;
         }
-        let _in_flight = self.drive.begin();
-        if !planted::is(Bug::MoveNotSynced) {
-            self.file.sync_all().await?;
-        }
-        self.read_back().await?;
         let first = pooled(&page.encode(self.slot)).await.expect("the pool has buffers of a page");
-        self.file.write_shared_at(first, 0, Sync::Data).await?;
-        let path = self.drive.volume_path(self.volume, self.slot);
-        if rt::file::exists(&path).await? {
-            // It is not this slot, as far as can be told; but nothing proves that nobody needs it.
-            rt::file::rename(&path, set_aside(&path, page.moves)).await?;
-        }
-        rt::file::rename(&self.path, path).await?;
-        rt::file::sync_dir(self.drive.volumes_dir()).await
-    }
-}
-
-impl NewSlot {
-    /// Reads what was written, and compares. Cost: the slot is read once.
-    async fn read_back(&self) -> io::Result<()> {
-        for &(at, len, crc) in self.written.iter().flatten() {
-            let (result, buffer) = self.file.read_at(rt::buf::alloc(len).await, len, at).await;
-            if result? != len || codec::checksum::crc32c(&buffer[..len]) != crc {
-                return Err(io::Error::new(io::ErrorKind::InvalidData, "the drive does not give what was written"));
+        let (file, drive, written) = (self.file.clone(), self.drive.clone(), self.written.take());
+        let mut ending = rt::spawn(async move {
+            if !planted::is(Bug::MoveNotSynced) {
+                let _in_flight = drive.begin();
+                file.sync_all().await?;
             }
-        }
-        Ok(())
+            read_back(&file, &drive, written.iter().flatten()).await?;
+            let _in_flight = drive.begin();
+            file.write_shared_at(first, 0, Sync::Data).await
+        });
+        self.drive.while_it_answers(&mut ending).await.ok_or_else(silence)??;
+        let (drive, path) = (self.drive.clone(), self.drive.volume_path(self.volume, self.slot));
+        let (from, moves) = (self.path.clone(), page.moves);
+        let naming = rt::spawn(async move {
+            let _in_flight = drive.begin();
+            if rt::file::exists(&path).await? {
+                // It is not this slot, as far as can be told; but nothing proves that nobody needs it.
+                rt::file::rename(&path, set_aside(&path, moves)).await?;
+            }
+            rt::file::rename(&from, path).await?;
+            rt::file::sync_dir(drive.volumes_dir()).await
+        });
+        self.drive.while_used(naming).await.unwrap_or_else(|| Err(silence()))
     }
 }
 
-fn aside(drive: &Drive, volume: VolumeId, slot: usize) -> PathBuf {
+/// Reads what was written, and compares. Cost: the slot is read once.
+async fn read_back(file: &File, drive: &Drive, written: impl Iterator<Item = &(u64, usize, u32)>) -> io::Result<()> {
+    for &(at, len, crc) in written {
+        let buffer = rt::buf::alloc(len).await;
+        let _in_flight = drive.begin();
+        let (result, buffer) = file.read_at(buffer, len, at).await;
+        if result? != len || codec::checksum::crc32c(&buffer[..len]) != crc {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the drive does not give what was written"));
+        }
+    }
+    Ok(())
+}
+
+/// Each attempt has a file of its own, which what a drive does late for an earlier one cannot touch.
+fn aside(drive: &Drive, volume: VolumeId, slot: usize, attempt: u64) -> PathBuf {
     let mut name = drive.volume_path(volume, slot).into_os_string();
-    name.push(ASIDE_SUFFIX);
+    name.push(format!(".{attempt}{ASIDE_SUFFIX}"));
     PathBuf::from(name)
 }
 
@@ -506,8 +598,9 @@ pub(super) async fn remove_unfinished(node: &Arc<Node>) {
     for drive in node.drives().iter().filter(|drive| drive.is_usable()) {
         let Some(Ok(entries)) = drive.while_answering(rt::file::read_dir(drive.volumes_dir())).await else { continue };
         for entry in entries.iter().filter(|entry| entry.name.ends_with(ASIDE_SUFFIX)) {
-            if let Err(error) = rt::file::unlink(drive.volumes_dir().join(&entry.name)).await {
-                telemetry::warn!("an unfinished slot stays: {error}"; drive = drive.dir.display());
+            let path = drive.volumes_dir().join(&entry.name);
+            if drive.attempt(async move { remove_aside(&path).await }).await.is_none() {
+                break;
             }
         }
     }

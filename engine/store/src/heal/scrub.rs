@@ -12,6 +12,7 @@ use super::check::{check, header};
 use super::cursor;
 use super::hollow;
 use super::identity;
+use super::lost;
 use super::mend::{Mended, mend};
 use super::pace::Pace;
 use super::pieces::Pieces;
@@ -47,9 +48,14 @@ const MEND_PAUSE: Duration = Duration::from_millis(10);
 
 /// Starts the tasks. On shard 0, when recovery is over.
 pub(crate) fn start(node: &Arc<Node>) {
-    drop(rt::spawn(run(node.clone())));
     drop(rt::spawn(serve_queue(node.clone())));
-    drop(rt::spawn(balance::run(node.clone())));
+    let node = node.clone();
+    drop(rt::spawn(async move {
+        // Before anybody makes slots: what is being made looks like what was not finished.
+        rebuild::remove_unfinished(&node).await;
+        drop(rt::spawn(balance::run(node.clone())));
+        run(node).await;
+    }));
 }
 
 async fn serve_queue(node: Arc<Node>) {
@@ -84,7 +90,6 @@ pub(super) async fn repair(volume: &Arc<Volume>, at: SlotOffset) -> Option<Mende
 }
 
 async fn run(node: Arc<Node>) {
-    rebuild::remove_unfinished(&node).await;
     let mut cursor = cursor::read(&node).await;
     let mut written = Instant::now();
     // Rounds of a former start ended at some time that this clock does not know.
@@ -94,6 +99,8 @@ async fn run(node: Arc<Node>) {
     let (mut catch_up, mut next_catch_up) = (CatchUp::default(), Instant::now());
     let gone = count_gone(&node).await;
     node.heal.update(|progress| (progress.cursor, progress.volumes_gone) = (cursor, gone));
+    let mut known_lost = lost::recall(&node).await;
+    settle_suspects(&node).await;
     while !node.heal.is_stopping() {
         rebuild_all(&node).await;
         if Instant::now() >= next_catch_up && !catch_up.go_on(&node).await {
@@ -138,10 +145,13 @@ async fn run(node: Arc<Node>) {
             }
             node.heal.update(|progress| progress.cursor = cursor);
             if (ended || written.elapsed() >= CURSOR_EVERY) && !node.heal.is_stopping() {
+                // First: what lies before the cursor is not looked at again for long.
+                known_lost.keep(&node).await;
                 cursor::write(&node, cursor).await;
                 written = Instant::now();
             }
         }
+        known_lost.keep_in_time(&node).await;
         status::publish(&node);
         rt::time::sleep(pause(&node, LOOK_EVERY)).await;
     }

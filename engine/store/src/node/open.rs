@@ -132,6 +132,7 @@ async fn start(mut config: Config, mut looked: Vec<Looked>, mut chosen: Chosen) 
         heal: Heal::default(),
         volumes: RwLock::new(HashMap::new()),
         unborn: Mutex::new(Vec::new()),
+        headless: Mutex::new(Vec::new()),
         creations: Creations::default(),
         volume_counters: (0..SHARDS_MAX).map(|_| AtomicU32::new(0)).collect(),
         leaving: Arc::new(Flag::default()),

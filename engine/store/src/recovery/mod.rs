@@ -28,6 +28,7 @@ use crate::ids::{Lsn, PartitionId, SlotOffset, VolumeId};
 use crate::log::{Log, Opening, Sink, Ticket};
 use crate::node::Node;
 use crate::planted::{self, Bug};
+use crate::volume::Headless;
 
 /// Entries that are committed again wait for their batches at most in this number.
 const RECOMMITS_WAITING_MAX: usize = 1024;
@@ -118,6 +119,14 @@ pub(crate) async fn recover(
         );
     }
     Ok(recovered)
+}
+
+/// Log volumes of earlier starts that would have to be read, and of which no first page is right: what they hold may have been
+/// acknowledged, and no table has it.
+pub(crate) fn unreadable(node: &Node, ckpts: &HashMap<PartitionId, Ckpt>) -> Vec<Headless> {
+    let mut headless = node.headless();
+    headless.retain(|headless| headless.volume.start() < node.start && plan::is_needed(ckpts, headless.volume));
+    headless
 }
 
 /// How far each partition has come.

@@ -90,6 +90,15 @@ fn stream_of(volume: VolumeId) -> (u32, u16) {
     (volume.start().value(), volume.shard())
 }
 
+/// Whether a log volume may hold entries that no table has.
+pub(super) fn is_needed(ckpts: &HashMap<PartitionId, Ckpt>, volume: VolumeId) -> bool {
+    ckpts.values().any(|ckpt| match standing(ckpt, stream_of(volume)) {
+        Standing::Behind => true,
+        Standing::Within(position) => position.volume <= volume,
+        Standing::Beyond => false,
+    })
+}
+
 /// The streams in the order in which they are read: by start, then by shard. What was committed again is in the first
 /// stream of its start.
 pub(super) fn streams(volumes: &Volumes, ckpts: &HashMap<PartitionId, Ckpt>) -> Vec<Plan> {
@@ -241,6 +250,21 @@ mod tests {
         assert_eq!(streams(&volumes(&[a, b], &[]), &ckpts).len(), 1, "the start of `b` had closed it");
         let other_shard = volume(1, 1, 1);
         assert_eq!(streams(&volumes(&[a, other_shard], &[]), &self::ckpts(&[Some((a, 5, 30))])).len(), 2);
+    }
+
+    #[test]
+    fn a_log_volume_is_needed_until_every_checkpoint_lies_beyond_it() {
+        let (a, b, other) = (volume(2, 0, 1), volume(2, 0, 4), volume(2, 1, 1));
+        let check = |id, positions: &[Option<(VolumeId, u32, u64)>], expect| {
+            assert_eq!(is_needed(&ckpts(positions), id), expect, "{id}: {positions:?}");
+        };
+        check(a, &[Some((b, 5, 30))], false);
+        check(b, &[Some((b, 5, 30))], true);
+        check(b, &[Some((a, 5, 30))], true);
+        check(other, &[Some((b, 5, 30))], false);
+        check(a, &[Some((b, 5, 30)), None], true);
+        check(b, &[Some((volume(1, 0, 9), 5, 30)), Some((volume(3, 0, 1), 1, 1))], true);
+        check(b, &[Some((volume(3, 0, 1), 1, 1))], false);
     }
 
     #[test]

@@ -194,7 +194,7 @@ pub(super) async fn fronts(volume: &Arc<Volume>, at: SlotOffset) -> Vec<Front> {
         fronts.push(match volume.read_slot(volume.slot_of(at, index), at, 1).await {
             Ok(_) => Front::Empty,
             Err(SlotError::Io(_)) => Front::Unreadable,
-            Err(SlotError::Gone | SlotError::Full) => Front::Absent,
+            Err(SlotError::Gone | SlotError::Ended | SlotError::Full) => Front::Absent,
         });
     }
     fronts

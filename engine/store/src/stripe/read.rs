@@ -160,7 +160,7 @@ impl Known {
         let at = self.at.0.checked_add(first as u32).ok_or(Unusable::Damaged)?;
         let buffer = self.volume.read_slot(slot, SlotOffset(at), pages as u32).await;
         let buffer = buffer.map_err(|error| match error {
-            SlotError::Gone | SlotError::Io(_) => Unusable::Absent,
+            SlotError::Gone | SlotError::Ended | SlotError::Io(_) => Unusable::Absent,
             SlotError::Full => Unusable::Ours,
         })?;
         let base = first * PAGE_BYTES;

@@ -265,11 +265,17 @@ impl Node {
     /// Removes a file that was a slot of `volume` before the slot moved.
     pub(crate) async fn remove_stray(&self, volume: &Volume, dead: ProvenDead<Stray>) -> Result<()> {
         let Stray { slot, drive } = dead.what();
-        if drive.is_usable()
-            && let Err(error) = unlink_slot(drive, volume.id, *slot).await
-        {
-            self.note_io_error(drive, &error, Op::Write);
-            return Err(Error::Unavailable("a drive failed while a slot that has moved was removed from it"));
+        let (on, id, slot_on) = (drive.clone(), volume.id, *slot);
+        if drive.is_usable() {
+            // A late one can hit nothing that came after it: nothing moves to a drive before it has answered.
+            match drive.attempt(async move { unlink_slot(&on, id, slot_on).await }).await {
+                Some(Ok(())) => {}
+                Some(Err(error)) => {
+                    self.note_io_error(drive, &error, Op::Write);
+                    return Err(Error::Unavailable("a drive failed while a slot that has moved was removed from it"));
+                }
+                None => return Err(Error::Unavailable("a drive does not answer")),
+            }
         }
         volume.forget_stray(*slot, drive.id);
         Ok(())

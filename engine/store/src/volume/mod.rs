@@ -20,7 +20,7 @@ use rt::file::{File, Sync};
 
 pub(crate) use crate::format::volume::{CLOSES_MAX, Class, Closed, VolumePage};
 pub(crate) use lateness::{Answers, Silent};
-pub(crate) use scan::Presence;
+pub(crate) use scan::{Headless, Presence};
 pub(crate) use upkeep::Mending;
 
 use crate::drive::{Drive, Kind, Op, State, is_full};
@@ -34,6 +34,8 @@ use crate::topology::mix;
 pub(crate) enum SlotError {
     /// The drive is not used, or has no such file.
     Gone,
+    /// The file ends before that: whoever made it had not come to its end, so nothing was ever there.
+    Ended,
     /// The drive answered with an error; the node knows already.
     Io(io::ErrorKind),
     /// No room. That is no failure of the drive.
@@ -44,6 +46,7 @@ impl fmt::Display for SlotError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             SlotError::Gone => f.write_str("the slot is not there"),
+            SlotError::Ended => f.write_str("the slot's file ends early"),
             SlotError::Io(kind) => write!(f, "i/o error: {kind}"),
             SlotError::Full => f.write_str("the drive is full"),
         }
@@ -261,8 +264,8 @@ impl Volume {
         drive.while_used(self.write_slot(slot, at, data, Sync::Data)).await.unwrap_or(Err(SlotError::Gone))
     }
 
-    /// Reads whole pages of one slot into the start of a buffer. Pages beyond the end of the file are `Gone`, and so is
-    /// what a drive had not given before it was taken out.
+    /// Reads whole pages of one slot into the start of a buffer. Pages beyond the end of the file are `Ended`; what a drive had
+    /// not given before it was taken out is `Gone`.
     pub(crate) async fn read_slot(&self, slot: usize, at: SlotOffset, pages: u32) -> Result<Buf, SlotError> {
         let len = pages as usize * PAGE_BYTES;
         if at.bytes() + len as u64 > self.slot_bytes {
@@ -284,7 +287,7 @@ impl Volume {
             let (result, buf) = file.read_at(buf, len, at.bytes()).await;
             match self.judge(&drive, result, Op::Read)? {
                 read if read == len => Ok(buf),
-                _ => Err(SlotError::Gone),
+                _ => Err(SlotError::Ended),
             }
         };
         drive.while_used(read).await.unwrap_or(Err(SlotError::Gone))

@@ -1,7 +1,11 @@
 //! Finds every volume at the start: which there are, and which of their slots.
+//!
+//! A volume of which no first page is right was being made when the process ended, or has lost them since. The first page is
+//! durable before anything is behind it, so what tells the two apart is whether there is something.
 
 use std::collections::BTreeMap;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use rt::file::{File, OpenOptions};
@@ -10,7 +14,8 @@ use super::{Volume, VolumePage};
 use crate::drive::{Drive, Op, parse_volume_name};
 use crate::error::{Error, Result};
 use crate::format::Invalid;
-use crate::ids::{PAGE_BYTES, VolumeId};
+use crate::format::fragment::{Header, Kind};
+use crate::ids::{PAGE_BYTES, SlotOffset, VolumeId};
 use crate::node::Node;
 
 /// First pages of one drive that are read at the same time.
@@ -18,6 +23,17 @@ const READS_IN_FLIGHT: usize = 16;
 
 /// Attempts at a first page: nothing else may say that there is this volume.
 const READ_ATTEMPTS: usize = 3;
+
+/// Pages that are read at a time behind a first page that is not right.
+const CONTENT_PAGES: usize = 64;
+
+/// A volume of which no first page is right, and which holds something that may be commits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Headless {
+    pub(crate) volume: VolumeId,
+    /// One of its files.
+    pub(crate) path: PathBuf,
+}
 
 /// A slot of a volume, as found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,14 +72,27 @@ struct SlotFile {
     volume: VolumeId,
     slot: usize,
     page: std::result::Result<VolumePage, Invalid>,
-    /// The first page was never written.
-    is_blank: bool,
+}
+
+/// The files of a volume of which none has a right first page.
+type PagelessFiles = (VolumeId, Vec<(Arc<Drive>, usize)>);
+
+/// What lies behind the first page of a slot file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Content {
+    /// Nothing was ever written there.
+    Nothing,
+    /// By what it says of itself.
+    Stripes(Kind),
+    /// It cannot be told.
+    Unknown,
 }
 
 impl Node {
     /// Reads the first page of every slot file on every usable drive and registers the volumes; sorted by id.
     ///
-    /// Volumes of which no first page can be read are left out: they are counted in the log and stay as they are.
+    /// Volumes of which no first page is right are left out: those that hold nothing were being made when the process ended, the
+    /// others stay as they are, and are told of.
     /// Errors: `Unavailable` when a drive fails: it is taken out, and the caller may scan again.
     pub(crate) async fn scan_volumes(self: &Arc<Node>) -> Result<Vec<Scanned>> {
         let all = self.drives();
@@ -91,7 +120,8 @@ impl Node {
             self.take_out(drive.id, "its volumes cannot be listed").await?;
             return Err(Error::Unavailable("a drive failed while volumes were looked for"));
         }
-        let found = self.assemble(&files);
+        let (found, pageless) = self.assemble(&files);
+        self.look_into(pageless).await;
         let mut scanned = Vec::with_capacity(found.len());
         for Found { scanned: found, drives, hollow, strays } in found {
             let lost = found.slots.iter().enumerate().filter(|(_, presence)| **presence != Presence::Present);
@@ -105,24 +135,53 @@ impl Node {
         Ok(scanned)
     }
 
-    fn assemble(&self, files: &[(Arc<Drive>, SlotFile)]) -> Vec<Found> {
+    /// The volumes that have a right first page, and the files of the others.
+    fn assemble(&self, files: &[(Arc<Drive>, SlotFile)]) -> (Vec<Found>, Vec<PagelessFiles>) {
         let mut volumes: BTreeMap<VolumeId, Vec<(&Arc<Drive>, &SlotFile)>> = BTreeMap::new();
         for (drive, file) in files {
             volumes.entry(file.volume).or_default().push((drive, file));
         }
-        let (mut found, mut unborn, mut headless) = (Vec::new(), Vec::new(), 0);
+        let (mut found, mut pageless, mut strange) = (Vec::new(), Vec::new(), 0);
         for (id, files) in volumes {
-            match self.assemble_one(&files) {
-                Some(volume) => found.push(volume),
-                None if files.iter().all(|(_, file)| file.is_blank) => unborn.push(id),
-                None => headless += 1,
+            if let Some(volume) = self.assemble_one(&files) {
+                found.push(volume);
+                continue;
+            }
+            // A page that is right and names other drives says that its file was put here by somebody.
+            let bad = files.into_iter().filter(|(_, file)| file.page.is_err());
+            let bad: Vec<_> = bad.map(|(drive, file)| (drive.clone(), file.slot)).collect();
+            match bad.is_empty() {
+                true => strange += 1,
+                false => pageless.push((id, bad)),
             }
         }
-        if headless > 0 {
-            telemetry::warn!("volumes without a readable first page are left alone"; volumes = headless);
+        if strange > 0 {
+            telemetry::warn!("volumes that belong elsewhere are left alone"; volumes = strange);
+        }
+        (found, pageless)
+    }
+
+    /// Tells volumes that were being made when the process ended from those that have lost their first pages.
+    async fn look_into(&self, pageless: Vec<PagelessFiles>) {
+        let (mut unborn, mut headless) = (Vec::new(), Vec::new());
+        for (id, files) in pageless {
+            let mut contents = Vec::with_capacity(files.len());
+            for (drive, slot) in &files {
+                let content = drive.while_used(content_of(drive, id, *slot)).await;
+                contents.push(content.and_then(|content| content.ok()).unwrap_or(Content::Unknown));
+            }
+            if contents.iter().all(|content| *content == Content::Nothing) {
+                unborn.push(id);
+                continue;
+            }
+            let path = files.first().map(|(drive, slot)| drive.volume_path(id, *slot)).expect("it has a file");
+            telemetry::error!("a volume without a right first page is left alone"; path = path.display());
+            if !contents.contains(&Content::Stripes(Kind::Data)) {
+                headless.push(Headless { volume: id, path });
+            }
         }
         self.set_unborn(unborn);
-        found
+        self.set_headless(headless);
     }
 
     /// One volume from its files. A slot may have moved: then pages differ in the drives that they name, and the one with
@@ -195,11 +254,11 @@ async fn scan_drive(drive: &Arc<Drive>) -> io::Result<Vec<SlotFile>> {
         for read in reads {
             let (volume, slot, page) = read.await;
             // One unreadable page is one slot; a drive that fails altogether shows it in the listing.
-            let (page, is_blank) = page.unwrap_or((Err(Invalid::Short), false));
+            let page = page.unwrap_or(Err(Invalid::Short));
             let page = page.and_then(|(page, said)| {
                 if page.volume == volume && said == slot { Ok(page) } else { Err(Invalid::Field("volume")) }
             });
-            files.push(SlotFile { volume, slot, page, is_blank });
+            files.push(SlotFile { volume, slot, page });
         }
     }
     Ok(files)
@@ -207,11 +266,36 @@ async fn scan_drive(drive: &Arc<Drive>) -> io::Result<Vec<SlotFile>> {
 
 type PageRead = std::result::Result<(VolumePage, usize), Invalid>;
 
-/// The first page, and whether it was never written.
-async fn read_page(drive: &Drive, volume: VolumeId, slot: usize) -> io::Result<(PageRead, bool)> {
+async fn read_page(drive: &Drive, volume: VolumeId, slot: usize) -> io::Result<PageRead> {
     let _in_flight = drive.begin();
     let file = File::open(drive.volume_path(volume, slot), OpenOptions::READ_DIRECT).await?;
     let (result, buf) = file.read_at(rt::buf::alloc(PAGE_BYTES).await, PAGE_BYTES, 0).await;
-    let page = &buf[..result?.min(PAGE_BYTES)];
-    Ok((VolumePage::decode(page), page.iter().all(|&byte| byte == 0)))
+    Ok(VolumePage::decode(&buf[..result?.min(PAGE_BYTES)]))
+}
+
+/// Looks for the first thing behind the first page. Cost: what was written ahead of use is read, as far as it is zero.
+async fn content_of(drive: &Drive, volume: VolumeId, slot: usize) -> io::Result<Content> {
+    let file = {
+        let _in_flight = drive.begin();
+        File::open(drive.volume_path(volume, slot), OpenOptions::READ_DIRECT).await?
+    };
+    let mut at = SlotOffset::FIRST_STRIPE.bytes();
+    loop {
+        let len = CONTENT_PAGES * PAGE_BYTES;
+        let buffer = rt::buf::alloc(len).await;
+        let _in_flight = drive.begin();
+        let Some(data) = file.next_data(at).await? else { return Ok(Content::Nothing) };
+        at = data / PAGE_BYTES as u64 * PAGE_BYTES as u64;
+        let (result, buffer) = file.read_at(buffer, len, at).await;
+        let read = result?;
+        if read == 0 {
+            return Ok(Content::Nothing);
+        }
+        let pages = buffer[..read].chunks(PAGE_BYTES).enumerate();
+        if let Some((page, bytes)) = pages.into_iter().find(|(_, bytes)| bytes.iter().any(|&byte| byte != 0)) {
+            let place = SlotOffset((at / PAGE_BYTES as u64) as u32).advance(page as u32);
+            return Ok(Header::unproved_kind(bytes, volume, place).map_or(Content::Unknown, Content::Stripes));
+        }
+        at += (read as u64).next_multiple_of(PAGE_BYTES as u64);
+    }
 }

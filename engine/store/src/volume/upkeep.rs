@@ -90,7 +90,7 @@ impl Volume {
                     && page.hollow == (self.hollow_slots.load(Acquire) & (1 << slot) != 0)
             }),
             Err(SlotError::Io(_)) => false,
-            Err(SlotError::Gone | SlotError::Full) => true,
+            Err(SlotError::Gone | SlotError::Ended | SlotError::Full) => true,
         }
     }
 
@@ -118,21 +118,29 @@ impl Volume {
         if !drive.is_usable() {
             return Ok(false);
         }
-        let path = drive.volume_path(self.id, slot);
-        let Ok(file) = File::open(&path, OpenOptions::READ_WRITE_DIRECT).await else { return Ok(false) };
-        let is_long_enough = rt::file::metadata(&path).await.is_ok_and(|metadata| metadata.len == self.slot_bytes);
-        let _in_flight = drive.begin();
-        let (result, page) = file.read_at(rt::buf::alloc(PAGE_BYTES).await, PAGE_BYTES, 0).await;
-        // A page that is right but for this place: the file was put here by somebody.
-        let is_other = result.is_ok() && VolumePage::decode(&page[..PAGE_BYTES]).is_ok();
-        if !is_long_enough || is_other {
+        let page = VolumePage { hollow: true, ..self.moved_page(&[]) };
+        let (path, slot_bytes) = (drive.volume_path(self.id, slot), self.slot_bytes);
+        let (ours, encoded) = (page.clone(), page.encode(slot));
+        let restoring = async move {
+            let Ok(file) = File::open(&path, OpenOptions::READ_WRITE_DIRECT).await else { return Ok(false) };
+            let is_long_enough = rt::file::metadata(&path).await.is_ok_and(|metadata| metadata.len == slot_bytes);
+            let (result, mut buffer) = file.read_at(rt::buf::alloc(PAGE_BYTES).await, PAGE_BYTES, 0).await;
+            // A page that is right but for this place: the file was put here by somebody.
+            let is_other = result.is_ok()
+                && VolumePage::decode(&buffer[..PAGE_BYTES]).is_ok_and(|(page, said)| {
+                    said != slot || !page.agrees_with(&ours) || page.drives.get(slot) != ours.drives.get(slot)
+                });
+            if !is_long_enough || is_other {
+                return Ok(false);
+            }
+            buffer[..PAGE_BYTES].copy_from_slice(&encoded);
+            file.write_at(buffer.window(0..PAGE_BYTES), 0, Sync::Data).await.0.map(|_| true)
+        };
+        // What a drive does late is found right by the next attempt.
+        let Some(result) = drive.attempt(restoring).await else { return Ok(false) };
+        if !self.judge(&drive, result, Op::Write)? {
             return Ok(false);
         }
-        let mut buffer = page;
-        let page = VolumePage { hollow: true, ..self.moved_page(&[]) };
-        buffer[..PAGE_BYTES].copy_from_slice(&page.encode(slot));
-        let (result, _) = file.write_at(buffer.window(0..PAGE_BYTES), 0, Sync::Data).await;
-        self.judge(&drive, result, Op::Write)?;
         self.move_slots(mending, &page, &[(slot, drive.clone())]).await;
         Ok(true)
     }

@@ -43,7 +43,7 @@ pub(crate) fn moved_with_crashes(seed: u64) -> u32 {
         drop(store.rebalance(0).await);
         until("rebalance", || !store::heal_status().balance.running).await;
         // Copies of tables on the new drive are made with the next flushes.
-        until("copies of tables", || store::heal_status().table_copies_short == 0).await;
+        until("all is well", || store::heal_status().is_whole()).await;
         let found = census().await;
         assert!(found.is_whole(), "seed {seed}: {found:?}");
     });

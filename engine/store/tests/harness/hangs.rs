@@ -1,10 +1,14 @@
 //! Scenarios: drives that do not answer, for ever or for a while, or that are much slower than the others.
 
+use std::cell::RefCell;
+use std::path::PathBuf;
+use std::rc::Rc;
 use std::time::Duration;
 
 use hafiz_store as store;
-use rt::sim::Fault;
+use rt::sim::{Fault, Stop};
 
+use super::healing;
 use super::run::{CLIENTS, Run, Workload};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -162,4 +166,98 @@ pub(crate) fn slow(seed: u64) {
     run.world.faults(run.dirs[slow].clone(), |faults| faults.slow_factor = 1);
     run.start_and_verify(SECOND);
     assert!(run.progress.borrow().used.contains(&run.dirs[slow]), "seed {seed}: a slow drive was taken out");
+}
+
+/// Steps of a process that the world waits for.
+type Steps = Rc<RefCell<Vec<&'static str>>>;
+
+/// The longest that a rebuild may take once another drive is to be had: until the first one is suspect, and the work.
+const REBUILT_MAX: Duration = Duration::from_secs(20);
+/// The longest that an end of the store may take while a drive hangs.
+const CLOSED_MAX: Duration = Duration::from_secs(40);
+
+/// Runs until the process has come to a step.
+fn until(run: &mut healing::Run, steps: &Steps, step: &'static str) {
+    let stop = run.world.run_until(|| steps.borrow().contains(&step), healing::LIMIT);
+    assert!(stop == Stop::Condition, "{step}: {stop:?}");
+}
+
+/// The drive that a slot is being made on.
+async fn being_written(drives: &[PathBuf]) -> PathBuf {
+    loop {
+        for dir in drives {
+            let entries = rt::file::read_dir(dir.join("volumes")).await.expect("the drive answers");
+            if entries.iter().any(|entry| entry.name.ends_with(".new")) {
+                return dir.clone();
+            }
+        }
+        rt::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+/// A drive hangs while slots are made on it. With `others` there is one more: the rebuild goes on there, at once. Without it
+/// says that it waits for a drive. Requests, the status and the end of the store wait for nobody.
+pub(crate) fn rebuild_target(seed: u64, others: bool) {
+    let mut run = healing::with_spare(seed);
+    let spares: Vec<PathBuf> = ["/heal-d6", "/heal-d7"].map(PathBuf::from).into();
+    if others {
+        healing::add_drive(&mut run.world, &run.tables, &spares[1], healing::DRIVE_BYTES);
+        let added = spares[1].clone();
+        run.run(async move |store, _| healing::add_seventh(store, added).await);
+        run.dirs.push(spares[1].clone());
+    }
+    run.remove((seed % 6) as usize);
+    run.rebuild = 4 << 20;
+    let (config, steps, target) = (run.config(), Steps::default(), Rc::new(RefCell::new(PathBuf::new())));
+    let (told, chosen) = (steps.clone(), target.clone());
+    run.world.start(1, move |_| {
+        let (config, told, chosen, spares) = (config.clone(), told.clone(), chosen.clone(), spares.clone());
+        let told = move |step| told.borrow_mut().push(step);
+        Box::pin(async move {
+            let (store, bucket) = healing::open(config).await;
+            *chosen.borrow_mut() = being_written(&spares[..1 + usize::from(others)]).await;
+            told("under way");
+            let began = rt::time::Instant::now();
+            rt::time::sleep(Duration::from_millis(50)).await;
+            for n in 0..healing::OBJECTS {
+                let began = rt::time::Instant::now();
+                healing::put(&store, bucket, n).await;
+                assert!(began.elapsed() <= OTHERS_MAX, "a put took {:?}", began.elapsed());
+            }
+            if others {
+                // What is as wide as there were drives waits for one.
+                let is_rebuilt = || store::heal_status().slots_missing <= store::heal_status().waiting_for_drive;
+                healing::until("rebuild", is_rebuilt).await;
+                assert!(began.elapsed() <= REBUILT_MAX, "seed {seed}: the rebuild took {:?}", began.elapsed());
+            } else {
+                healing::until("it says that it waits", || store::heal_status().waiting_for_drive > 0).await;
+                assert!(began.elapsed() <= REBUILT_MAX, "seed {seed}: it was said after {:?}", began.elapsed());
+            }
+            healing::check_all(&store, bucket, 0..healing::OBJECTS).await;
+            if seed.is_multiple_of(2) {
+                // Nothing is lost by it, so in time it is out.
+                let is_used = |drive: &store::DriveStatus| {
+                    matches!(drive.state, store::DriveState::In | store::DriveState::Suspect)
+                };
+                let hung = chosen.borrow().clone();
+                let is_out = || !store.drives().iter().any(|drive| drive.dir == hung && is_used(drive));
+                healing::until("the drive is out", is_out).await;
+                assert!(began.elapsed() <= CAUGHT_MAX, "seed {seed}: it was out after {:?}", began.elapsed());
+            }
+            let began = rt::time::Instant::now();
+            store::close().await;
+            assert!(began.elapsed() <= CLOSED_MAX, "seed {seed}: closing took {:?}", began.elapsed());
+            told("closed");
+        })
+    });
+    until(&mut run, &steps, "under way");
+    let hung = target.borrow().clone();
+    run.world.faults(&hung, |faults| faults.hang = true);
+    until(&mut run, &steps, "closed");
+    assert!(run.world.fault_count(Fault::Hang) > 0, "seed {seed}: nothing hung");
+    run.world.kill();
+    store::forget_all();
+    run.world.faults(&hung, |faults| faults.hang = false);
+    run.rebuild = 0;
+    run.run(async |store, bucket| healing::check_all(&store, bucket, 0..healing::OBJECTS).await);
 }

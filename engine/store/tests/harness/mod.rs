@@ -3,6 +3,7 @@
 
 pub(crate) mod balances;
 pub(crate) mod clients;
+pub(crate) mod clocks;
 pub(crate) mod crashes;
 pub(crate) mod hangs;
 pub(crate) mod healing;
