@@ -4,6 +4,16 @@
 
 #![no_main]
 
+mod config;
+/// The server is a program, not a library: what is fuzzed of it is compiled once more, in place.
+#[path = "../../server/src"]
+#[allow(dead_code, reason = "most of the settings are read by the server only")]
+mod server {
+    pub(crate) mod braces;
+    pub(crate) mod nearest;
+    pub(crate) mod settings;
+}
+
 use std::sync::LazyLock;
 
 use http::Limits;
@@ -14,6 +24,8 @@ use s3::chunked::ChunkSigner;
 use s3::reply::Reply;
 use s3::sigv4::{self, SigningKey};
 use s3::{copy_source, request, routing, xml};
+// As the settings name them.
+use server::{braces, nearest};
 
 /// Name and body of each target; `fuzz/run` reads the names from here.
 const TARGETS: &[(&str, fn(&[u8]))] = &[
@@ -23,6 +35,7 @@ const TARGETS: &[(&str, fn(&[u8]))] = &[
     ("aws_chunked", aws_chunked),
     ("xml", xml_document),
     ("texts", texts),
+    ("config", config::file),
     ("drive_identity", store::fuzz::drive_identity),
     ("topology", store::fuzz::topology),
     ("volume_page", store::fuzz::volume_page),
@@ -36,6 +49,9 @@ const TARGETS: &[(&str, fn(&[u8]))] = &[
     ("ckpt", store::fuzz::ckpt),
     ("backup_manifest", store::fuzz::backup_manifest),
     ("restore_mark", store::fuzz::restore_mark),
+    ("drive_places", store::fuzz::drive_places),
+    ("scrub_cursor", store::fuzz::scrub_cursor),
+    ("lost_stripes", store::fuzz::lost_stripes),
 ];
 
 static TARGET: LazyLock<fn(&[u8])> = LazyLock::new(|| {

@@ -6,9 +6,10 @@ use crate::format::batch::{self, BatchHeader, Entry, Place, SmallBody};
 use crate::format::drive::{COPY_BYTES, Identity};
 use crate::format::fragment::{self, Blocks, Header};
 use crate::format::record::{BucketRecord, PartRecord, Record, UploadRecord, peek};
+use crate::format::scrub::Cursor;
 use crate::format::topology::{self, Member, Topology};
 use crate::format::volume::VolumePage;
-use crate::format::{ENVELOPE_LEN, wrap};
+use crate::format::{ENVELOPE_LEN, lost, places, wrap};
 use crate::ids::{DeploymentId, DriveId, PAGE_BYTES, SlotOffset, StartNumber, VolumeId};
 use crate::index::{self, keys};
 
@@ -213,6 +214,39 @@ pub fn restore_mark(bytes: &[u8]) {
     check(&enveloped(b"HAFIZRST", bytes, ENVELOPE_LEN + bytes.len()));
 }
 
+/// `places`: where the drives were seen last.
+pub fn drive_places(bytes: &[u8]) {
+    let check = |bytes: &[u8]| {
+        if let Ok(found) = places::decode(bytes) {
+            assert_eq!(places::decode(&places::encode(&found)), Ok(found));
+        }
+    };
+    check(bytes);
+    check(&enveloped(b"HAFIZPLC", bytes, ENVELOPE_LEN + bytes.len()));
+}
+
+/// `scrub`: how far the scrub has come.
+pub fn scrub_cursor(bytes: &[u8]) {
+    let check = |page: &[u8]| {
+        if let Ok(cursor) = Cursor::decode(page) {
+            assert_eq!(Cursor::decode(&cursor.encode()), Ok(cursor));
+        }
+    };
+    check(bytes);
+    check(&enveloped(b"HAFIZSCR", bytes, PAGE_BYTES));
+}
+
+/// `lost`: stripes that are lost or in doubt.
+pub fn lost_stripes(bytes: &[u8]) {
+    let check = |bytes: &[u8]| {
+        if let Ok(stripes) = lost::decode(bytes) {
+            assert_eq!(lost::decode(&lost::encode(stripes.iter())), Ok(stripes));
+        }
+    };
+    check(bytes);
+    check(&enveloped(b"HAFIZLST", bytes, ENVELOPE_LEN + bytes.len()));
+}
+
 /// `content`, or as much of it as fits, in an envelope with a right checksum.
 fn enveloped(magic: &[u8; 8], content: &[u8], total: usize) -> Vec<u8> {
     wrap(magic, 1, &content[..content.len().min(total - ENVELOPE_LEN)], total)
@@ -225,7 +259,7 @@ mod tests {
     /// The targets hold on bytes of every length and on a few that are nearly right.
     #[test]
     fn no_target_fails_on_arbitrary_bytes() {
-        let targets: [fn(&[u8]); 13] = [
+        let targets: [fn(&[u8]); 16] = [
             drive_identity,
             topology,
             volume_page,
@@ -239,6 +273,9 @@ mod tests {
             ckpt,
             backup_manifest,
             restore_mark,
+            drive_places,
+            scrub_cursor,
+            lost_stripes,
         ];
         let mut state = 0x9e37_79b9_7f4a_7c15_u64;
         for round in 0..4000_usize {
