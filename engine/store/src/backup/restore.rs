@@ -16,6 +16,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use types::Timestamp;
 
+use super::files::named_in;
 use super::{MANIFEST_NAME, hash, read_tables, sync_dir, write_whole};
 use crate::drive::{INDEX_NAME, RESTORED_NAME};
 use crate::format::backup::{MANIFEST_BYTES_MAX, Manifest, Mark, PartitionTables};
@@ -193,7 +194,7 @@ fn now() -> Timestamp {
     Timestamp(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
 }
 
-fn read_manifest(from: &Path) -> Result<Manifest, RestoreRefusal> {
+pub(super) fn read_manifest(from: &Path) -> Result<Manifest, RestoreRefusal> {
     let path = from.join(MANIFEST_NAME);
     let read = fs::metadata(&path).and_then(|metadata| {
         if metadata.len() > MANIFEST_BYTES_MAX {
@@ -209,18 +210,14 @@ fn read_manifest(from: &Path) -> Result<Manifest, RestoreRefusal> {
 
 /// Every file has its length and checksum, and every partition's tables can be read to their end.
 fn verify(from: &Path, manifest: &Manifest) -> Result<(), RestoreRefusal> {
-    for (id, tables) in (0_u16..).zip(&manifest.partitions) {
-        let dir = from.join(INDEX_NAME).join(id.to_string());
-        for file in &tables.files {
-            let path = dir.join(&file.name);
-            let what = match hash(&path) {
-                Ok((len, _)) if len != file.len => format!("it has {len} bytes and should have {}", file.len),
-                Ok((_, sha256)) if sha256 != file.sha256 => "its checksum is not the one in the manifest".to_owned(),
-                Ok(_) => continue,
-                Err(error) => error.to_string(),
-            };
+    for file in named_in(manifest) {
+        let path = from.join(&file.name);
+        if let Err(what) = file.check(&path) {
             return Err(RestoreRefusal::Backup { path, what });
         }
+    }
+    for (id, tables) in (0_u16..).zip(&manifest.partitions) {
+        let dir = from.join(INDEX_NAME).join(id.to_string());
         match read_tables(&dir) {
             Ok(ckpt) if ckpt == tables.ckpt => {}
             Ok(_) => {
