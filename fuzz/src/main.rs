@@ -35,6 +35,7 @@ const TARGETS: &[(&str, fn(&[u8]))] = &[
     ("index_key", store::fuzz::index_key),
     ("ckpt", store::fuzz::ckpt),
     ("backup_manifest", store::fuzz::backup_manifest),
+    ("placed_tables", store::fuzz::placed_tables),
     ("restore_mark", store::fuzz::restore_mark),
 ];
 

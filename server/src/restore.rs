@@ -13,13 +13,15 @@ use crate::settings::{Settings, Source, Typed, find};
 use crate::{braces, cli};
 
 pub(crate) const USAGE: &str = "\
-hafiz restore --from DIR DIR... [--read-only] [--force]
+hafiz restore --from DIR DIR... [--read-only] [--elsewhere] [--force]
 hafiz restore --from s3://BUCKET/PREFIX --endpoint URL DIR... [flags]
 ";
 
 pub(crate) const FLAGS_USAGE: &str = "
   --from DIR                  the backup
   --read-only                 restore although commits since the backup may be lost; the deployment is read-only then
+  --elsewhere                 put tables on other drives if none is here on which they would count; those that are not
+                              here never count again
   --force                     also replace tables that the drives still have
   --endpoint URL              the bucket's server, http:// or https://
   --ca FILE                   PEM certificates to believe of it; else those that the system believes
@@ -36,6 +38,7 @@ pub(crate) struct Restoration {
     pub(crate) dirs: Vec<PathBuf>,
     pub(crate) read_only: bool,
     pub(crate) force: bool,
+    pub(crate) elsewhere: bool,
     /// Settings about the bucket's server.
     pub(crate) flags: cli::Flags,
 }
@@ -56,7 +59,8 @@ pub(crate) enum From {
 /// Reads the arguments after `restore`.
 pub(crate) fn parse(arguments: &[String]) -> Result<Restoration, String> {
     let (mut from, mut endpoint, mut ca, mut credentials_file, mut stage) = (None, None, Vec::new(), None, None);
-    let (mut dirs, mut read_only, mut force, mut flags) = (Vec::new(), false, false, cli::Flags::new());
+    let (mut dirs, mut flags) = (Vec::new(), cli::Flags::new());
+    let (mut read_only, mut force, mut elsewhere) = (false, false, false);
     let mut arguments = arguments.iter();
     while let Some(argument) = arguments.next() {
         let (flag, inline) = match argument.split_once('=') {
@@ -71,6 +75,7 @@ pub(crate) fn parse(arguments: &[String]) -> Result<Restoration, String> {
             "--stage" => stage = Some(PathBuf::from(value()?)),
             "--read-only" => read_only = true,
             "--force" => force = true,
+            "--elsewhere" => elsewhere = true,
             "--credentials-file" => credentials_file = Some(PathBuf::from(value()?)),
             "--region" => {
                 let name = find("region").expect("the table has it").name;
@@ -96,7 +101,7 @@ pub(crate) fn parse(arguments: &[String]) -> Result<Restoration, String> {
     if dirs.is_empty() {
         return Err(format!("name the directories of the drives:\n{USAGE}"));
     }
-    Ok(Restoration { from, dirs, read_only, force, flags })
+    Ok(Restoration { from, dirs, read_only, force, elsewhere, flags })
 }
 
 /// Restores. Exit code 1 when it was refused; then nothing was touched.
@@ -129,8 +134,8 @@ pub(crate) fn run(restoration: &Restoration, settings: &Settings) -> ExitCode {
 }
 
 fn restore(restoration: &Restoration, from: PathBuf) -> Result<Restored, String> {
-    let Restoration { dirs, read_only, force, .. } = restoration.clone();
-    store::restore(&RestoreOptions { from, dirs, read_only, force }).map_err(|refusal| refusal.to_string())
+    let Restoration { dirs, read_only, force, elsewhere, .. } = restoration.clone();
+    store::restore(&RestoreOptions { from, dirs, read_only, force, elsewhere }).map_err(|refusal| refusal.to_string())
 }
 
 /// Brings the backup to a new directory below `stage`. After an error nothing is left there.
@@ -156,6 +161,13 @@ fn report(restored: &Restored) -> String {
         "the tables of {put} partitions were put back as of {created} or a little later; {kept} are on the drives and were \
          left alone\n"
     );
+    if restored.elsewhere > 0 {
+        text.push_str(&format!(
+            "those of {} lie on other drives now: they count from the next start on, and the drives that had them never again; name \
+             the directories of drives that are gone as well, and --accept-missing if the start asks for it\n",
+            restored.elsewhere
+        ));
+    }
     text.push_str(match (put, restored.is_incomplete) {
         (0, _) => "nothing was to be done: start the server\n",
         (_, false) => "the logs have every commit since: start the server, then hafiz verify\n",
@@ -178,6 +190,7 @@ mod tests {
         let dir = |dir: &str| From::Dir(dir.into());
         assert_eq!((found.from, found.dirs.len(), found.read_only, found.force), (dir("/b"), 2, true, false));
         assert!(parsed("--from=/b /d1 --force").unwrap().force);
+        assert!(parsed("--from /b /d1 --elsewhere").unwrap().elsewhere);
         let found = parsed("--from s3://b/p /d1 --endpoint https://h --ca=c --region r").unwrap();
         let place = Place::parse("s3://b/p").unwrap().unwrap();
         let stage = offsite::STAGE.into();

@@ -196,6 +196,40 @@ def test_with_commits_missing_a_restore_is_read_only_and_nothing_is_freed(aged, 
         assert files <= {path for drive in deployment.dirs for path in (drive / "volumes").iterdir()}
 
 
+def keys_of(deployment):
+    s3 = conftest.sdk(deployment)
+    return {entry["Key"] for page in s3.get_paginator("list_objects_v2").paginate(Bucket="one") for entry in page["Contents"]}
+
+
+def test_tables_of_drives_that_are_gone_for_good_come_back_on_others(aged, tmp_path):
+    deployment, bodies = aged
+    backup = tmp_path / "backup"
+    hafiz_says("backup", "--to", backup, "--endpoint", deployment.endpoint)
+    assert deployment.stop() == 0
+    # Some partitions have all three copies of their tables there.
+    gone, away = deployment.dirs[:3], tmp_path / "away"
+    away.mkdir()
+    for drive in gone:
+        drive.rename(away / drive.name)
+    deployment.flags.append("--accept-missing")
+    left = deployment.dirs[3:]
+    before = tree(left)
+    said = hafiz_says("restore", "--from", backup, *left, "--read-only", code=1)
+    assert "--elsewhere" in said and tree(left) == before, said
+    said = hafiz_says("restore", "--from", backup, *left, "--read-only", "--elsewhere")
+    assert "lie on other drives now" in said, said
+    for _ in range(2):
+        deployment.start()
+        assert keys_of(deployment) == bodies.keys()
+        assert deployment.stop() == 0
+    # They count no more, whatever they know of themselves.
+    for drive in gone:
+        (away / drive.name).rename(drive)
+    deployment.start()
+    assert keys_of(deployment) == bodies.keys()
+    assert "was taken out earlier" in "".join(deployment.output)
+
+
 @pytest.fixture
 def other():
     """Another server, with a bucket for backups."""

@@ -10,6 +10,7 @@ pub(crate) mod backup;
 pub(crate) mod batch;
 pub(crate) mod drive;
 pub(crate) mod fragment;
+pub(crate) mod placed;
 pub(crate) mod places;
 pub(crate) mod record;
 pub(crate) mod scrub;
