@@ -7,7 +7,7 @@
 mod config;
 /// The server is a program, not a library: what is fuzzed of it is compiled once more, in place.
 #[path = "../../server/src"]
-#[allow(dead_code, reason = "most of the settings are read by the server only")]
+#[allow(dead_code, unused_imports, reason = "most of the settings are read by the server only")]
 mod server {
     pub(crate) mod braces;
     pub(crate) mod nearest;
@@ -48,6 +48,7 @@ const TARGETS: &[(&str, fn(&[u8]))] = &[
     ("index_key", store::fuzz::index_key),
     ("ckpt", store::fuzz::ckpt),
     ("backup_manifest", store::fuzz::backup_manifest),
+    ("placed_tables", store::fuzz::placed_tables),
     ("restore_mark", store::fuzz::restore_mark),
     ("drive_places", store::fuzz::drive_places),
     ("scrub_cursor", store::fuzz::scrub_cursor),

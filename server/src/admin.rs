@@ -1,10 +1,12 @@
 //! `hafiz drive`, `hafiz heal`, `hafiz verify` and `hafiz backup`: ask a running server about its drives and have it do what
 //! concerns them.
 
+mod backup;
 mod client;
 pub(crate) mod json;
 mod show;
 
+use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -12,7 +14,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::banner::say;
 use crate::cli;
+use crate::offsite::{self, Place};
+use crate::remote::Server;
 use crate::settings::{Settings, Source, Typed, find};
+use backup::Target;
 use client::Client;
 use json::Json;
 
@@ -49,8 +54,7 @@ pub(crate) enum Ask {
         wait: bool,
     },
     Verify,
-    /// Into a directory of the server's machine.
-    Backup(PathBuf),
+    Backup(Target),
 }
 
 pub(crate) const DRIVE_USAGE: &str = "\
@@ -75,6 +79,17 @@ hafiz verify                           have every object read and checked
 
 pub(crate) const BACKUP_USAGE: &str = "\
 hafiz backup --to DIR                  copy the metadata into a new or empty directory of the server's machine
+hafiz backup --to s3://BUCKET/PREFIX --to-endpoint URL
+                                       ... into a bucket of any S3 server, where nothing begins with the prefix yet
+";
+
+pub(crate) const BACKUP_FLAGS_USAGE: &str = "
+  --to-endpoint URL           the bucket's server, http:// or https://
+  --to-ca FILE                PEM certificates to believe of it; else those that the system believes
+  --to-region NAME            its region [us-east-1]
+  --to-credentials-file FILE  who uploads, as aws_access_key_id and aws_secret_access_key; else AWS_ACCESS_KEY_ID,
+                              AWS_SECRET_ACCESS_KEY and, if there is one, AWS_SESSION_TOKEN; else as of this server
+  --stage DIR                 holds a copy on the way, which is removed; on the server's machine [/var/tmp]
 ";
 
 pub(crate) const FLAGS_USAGE: &str = "
@@ -88,6 +103,8 @@ pub(crate) const FLAGS_USAGE: &str = "
   --json                      print what the server said
 ";
 
+/// Of a bucket's server, unless another one is given.
+const REGION: &str = "us-east-1";
 /// Pause between two looks at something that takes long.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Exit codes of `hafiz verify`.
@@ -99,7 +116,8 @@ const NOT_KNOWN: u8 = 3;
 pub(crate) fn parse(command: &str, arguments: &[String]) -> Result<Question, String> {
     let mut question =
         Question { ask: Ask::Verify, endpoint: None, ca: Vec::new(), json: false, flags: cli::Flags::new() };
-    let (mut words, mut wait, mut pace, mut to) = (Vec::new(), false, None, None);
+    let (mut words, mut wait, mut pace) = (Vec::new(), false, None);
+    let mut to = BTreeMap::new();
     let mut arguments = arguments.iter();
     while let Some(argument) = arguments.next() {
         let (flag, value) = match argument.split_once('=') {
@@ -114,7 +132,12 @@ pub(crate) fn parse(command: &str, arguments: &[String]) -> Result<Question, Str
                 let bad = "--pace needs a number of MiB in a second";
                 pace = Some(value()?.parse().ok().filter(|&pace| pace > 0).ok_or(bad)?);
             }
-            "--to" if command == "backup" => to = Some(value()?),
+            "--to" | "--to-endpoint" | "--to-ca" | "--to-region" | "--to-credentials-file" | "--stage"
+                if command == "backup" =>
+            {
+                let (flag, value) = (flag.to_owned(), value()?);
+                to.entry(flag).or_insert_with(Vec::new).push(value);
+            }
             "--endpoint" => question.endpoint = Some(value()?),
             "--ca" => question.ca.push(value()?.into()),
             "--dir" => add(&mut question.flags, "dirs", flag, value()?),
@@ -145,13 +168,34 @@ pub(crate) fn parse(command: &str, arguments: &[String]) -> Result<Question, Str
         ("drive", ["rebalance", "stop"]) if !wait && pace.is_none() => Ask::EndRebalance,
         ("heal", ["status"]) => Ask::HealStatus { wait },
         ("verify", []) => Ask::Verify,
-        ("backup", []) if to.is_some() => Ask::Backup(dir(&to.unwrap_or_default())?),
+        ("backup", []) if to.contains_key("--to") => Ask::Backup(target(to)?),
         ("drive", _) => return Err(format!("write one of:\n{DRIVE_USAGE}")),
         ("heal", _) => return Err(format!("write:\n{HEAL_USAGE}")),
         ("backup", _) => return Err(format!("write:\n{BACKUP_USAGE}")),
         _ => return Err(format!("write:\n{VERIFY_USAGE}")),
     };
     Ok(question)
+}
+
+/// Where a backup goes, by the flags of `hafiz backup` that are about that.
+fn target(mut flags: BTreeMap<String, Vec<String>>) -> Result<Target, String> {
+    let ca = flags.remove("--to-ca").unwrap_or_default().into_iter().map(PathBuf::from).collect();
+    if let Some((flag, _)) = flags.iter().find(|(_, values)| values.len() > 1) {
+        return Err(format!("{flag} is given twice"));
+    }
+    let mut value = |flag: &str| flags.remove(flag).and_then(|mut values| values.pop());
+    let to = value("--to").unwrap_or_default();
+    let Some(place) = Place::parse(&to).transpose()? else {
+        return match flags.keys().next() {
+            None => Ok(Target::Dir(std::path::absolute(&to).map_err(|error| format!("{to}: {error}"))?)),
+            Some(flag) => Err(format!("{flag} goes with --to s3://BUCKET/PREFIX")),
+        };
+    };
+    let endpoint = value("--to-endpoint").ok_or("name the bucket's server with --to-endpoint")?;
+    let region = value("--to-region").unwrap_or_else(|| REGION.to_owned());
+    let credentials_file = value("--to-credentials-file").map(PathBuf::from);
+    let stage = value("--stage").unwrap_or_else(|| offsite::STAGE.to_owned()).into();
+    Ok(Target::Bucket { place, server: Server { endpoint, ca, region }, credentials_file, stage })
 }
 
 fn add(flags: &mut cli::Flags, name: &str, flag: &str, value: String) {
@@ -163,15 +207,15 @@ fn add(flags: &mut cli::Flags, name: &str, flag: &str, value: String) {
 ///
 /// Exit code: 0 when it was done or nothing is amiss, 1 when it was refused or something is; of `verify` as in its help.
 pub(crate) fn run(question: &Question, settings: &Settings) -> ExitCode {
-    let outcome =
-        Client::open(question.endpoint.as_deref(), &question.ca, settings).and_then(|client| answer(question, &client));
+    let outcome = Client::open(question.endpoint.as_deref(), &question.ca, settings)
+        .and_then(|client| answer(question, &client, settings));
     outcome.unwrap_or_else(|error| {
         eprintln!("hafiz: {error}");
         ExitCode::from(if question.ask == Ask::Verify { NOT_KNOWN } else { crate::REFUSED })
     })
 }
 
-fn answer(question: &Question, client: &Client) -> Result<ExitCode, String> {
+fn answer(question: &Question, client: &Client, settings: &Settings) -> Result<ExitCode, String> {
     let print = |reply: &Json, text: String| say(&if question.json { format!("{reply}\n") } else { text });
     match &question.ask {
         Ask::DriveList => {
@@ -242,18 +286,9 @@ fn answer(question: &Question, client: &Client) -> Result<ExitCode, String> {
             print(&reply, show::heal(&reply, now));
             return Ok(ExitCode::from(u8::from(!reply.truth("whole"))));
         }
-        Ask::Backup(dir) => {
-            client.post("backup", &[("dir", &dir.to_string_lossy())])?;
-            let reply = loop {
-                let reply = client.get("backup")?;
-                match reply.text("state") {
-                    "running" => progress(&show::backup_line(&reply)),
-                    "done" => break reply,
-                    _ => return Err(format!("no backup was made: {}", reply.text("error"))),
-                }
-                std::thread::sleep(LOOK_EVERY);
-            };
-            print(&reply, show::backup(&reply));
+        Ask::Backup(target) => {
+            let (reply, text) = backup::run(client, target, settings)?;
+            print(&reply, text);
         }
         Ask::Verify => {
             client.post("verify", &[])?;
@@ -279,7 +314,7 @@ fn answer(question: &Question, client: &Client) -> Result<ExitCode, String> {
 }
 
 /// Tells a terminal, and nobody else, how far it is.
-fn progress(line: &str) {
+pub(crate) fn progress(line: &str) {
     if std::io::stderr().is_terminal() {
         eprint!("\r\x1b[K{line}\r");
     }
@@ -331,7 +366,13 @@ mod tests {
         check("drive out /mnt/d3 --json", Ask::DriveOut("/mnt/d3".to_owned()));
         check("heal --wait status", Ask::HealStatus { wait: true });
         check("verify --endpoint http://h:1 --dir /d", Ask::Verify);
-        check("backup --to /b --dir /d", Ask::Backup("/b".into()));
+        check("backup --to /b --dir /d", Ask::Backup(Target::Dir("/b".into())));
+        let place = Place::parse("s3://b/p").unwrap().unwrap();
+        let server = Server { endpoint: "https://h".to_owned(), ca: vec!["c".into()], region: "us-east-1".to_owned() };
+        check(
+            "backup --to s3://b/p --to-endpoint https://h --to-ca c --to-credentials-file f --stage=/s --dir /d",
+            Ask::Backup(Target::Bucket { place, server, credentials_file: Some("f".into()), stage: "/s".into() }),
+        );
         let question = parsed("drive --endpoint=http://h:1 list --dir /mnt/d0 --json").unwrap();
         assert_eq!((question.endpoint.as_deref(), question.json), (Some("http://h:1"), true));
         assert_eq!(question.flags["dirs"].words, ["/mnt/d0"]);

@@ -3,13 +3,11 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use store::RestoreOptions;
-
 use crate::admin::{self, Question};
 use crate::inspect::{self, Inspection};
 use crate::nearest::suggestion;
 use crate::recover::{self, Recovery};
-use crate::restore;
+use crate::restore::{self, Restoration};
 use crate::settings::{Layers, Preset, SECTIONS, Setting, Shape, Source, TABLE, Typed, find};
 
 /// What the user typed, as far as the command line says it.
@@ -19,7 +17,7 @@ pub(crate) enum Command {
     Doctor(Flags),
     Inspect(Inspection),
     Recover(Recovery),
-    Restore(RestoreOptions),
+    Restore(Restoration),
     /// To a running server.
     Ask(Question),
     /// Writes the generated part of docs/tuning.md: to standard output, or into the file.
@@ -178,8 +176,8 @@ Hafiz, an S3-compatible object store.
   hafiz server DIR... [flags]                     serve the drives in these directories
   hafiz doctor DIR... [flags]                     check machine and drives, change nothing
   hafiz inspect drive | volume | object ...       look at what is on the drives
-  hafiz backup --to DIR                           copy the metadata of a running server
-  hafiz restore --from DIR DIR...                 put it back onto stopped drives
+  hafiz backup --to DIR | s3://BUCKET/PREFIX      copy the metadata of a running server
+  hafiz restore --from DIR | s3://... DIR...      put it back onto stopped drives
   hafiz recover DIR... --into DIR                 salvage what is left on drives that no server starts any more
   hafiz drive list | add | replace | drain ...    see and change the drives of a running server
   hafiz heal status                               what is missing and being rebuilt
@@ -227,8 +225,9 @@ it again. Takes the server's settings. Exit code 1 when something keeps the serv
         Topic::Backup => format!(
             "{}\nAsks the server that runs, which goes on serving. Copies the index tables of every partition, each as of a\n\
              checkpoint, and the topology; bodies are not in it. Every block is read back and every file has its SHA-256 in the\n\
-             manifest. Exit code 1 when no backup was made.\n{}",
+             manifest, which is written last. Exit code 1 when no backup was made.\n{}{}",
             admin::BACKUP_USAGE,
+            admin::BACKUP_FLAGS_USAGE,
             admin::FLAGS_USAGE
         ),
         Topic::Restore => format!(

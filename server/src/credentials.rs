@@ -15,6 +15,8 @@ use crate::settings::Settings;
 const USER: &str = "hafiz";
 /// Characters of a password that is made: 190 bits.
 const PASSWORD_LEN: usize = 32;
+/// Where S3 clients find their keys.
+const VARIABLES: [&str; 3] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
 /// Largest file that is read.
 const FILE_BYTES_MAX: u64 = 64 << 10;
 
@@ -23,6 +25,13 @@ pub(crate) struct Credentials {
     pub(crate) user: String,
     pub(crate) password: String,
     pub(crate) origin: Origin,
+}
+
+/// What requests to a bucket are signed with, of this server or any other.
+pub(crate) struct Keys {
+    pub(crate) credentials: Credentials,
+    /// Goes with keys that are lent for a time.
+    pub(crate) token: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,6 +102,50 @@ pub(crate) fn find(settings: &Settings) -> Result<Credentials, String> {
     Err("no root credentials: give HAFIZ_ROOT_USER and HAFIZ_ROOT_PASSWORD, --credentials-file, or --dir with the directory \
          of a drive beside which the server keeps them"
         .to_owned())
+}
+
+impl Keys {
+    /// Those that the settings give: HAFIZ_ROOT_USER and HAFIZ_ROOT_PASSWORD, or a file; else those that every S3 client takes
+    /// from the environment.
+    ///
+    /// Errors: one line that names what to give.
+    pub(crate) fn of(settings: &Settings) -> Result<Keys, String> {
+        let is_root_given = settings.root_user.is_some() && settings.root_password.is_some();
+        if is_root_given || settings.credentials_file.is_some() || !settings.dirs.is_empty() {
+            return find(settings).map(|credentials| Keys { credentials, token: None });
+        }
+        Keys::of_variables(|name| std::env::var(name).ok()).unwrap_or_else(|| {
+            Err(format!(
+                "no credentials for the bucket: give HAFIZ_ROOT_USER and HAFIZ_ROOT_PASSWORD, {} and {}, or \
+                 --credentials-file",
+                VARIABLES[0], VARIABLES[1]
+            ))
+        })
+    }
+
+    /// For a bucket of another server than the one that the settings are of: in the file, those that every S3 client takes from
+    /// the environment, or else the same as here.
+    ///
+    /// Errors: one line that names what to give.
+    pub(crate) fn of_other(file: Option<&Path>, settings: &Settings) -> Result<Keys, String> {
+        match file {
+            Some(file) => read(file)
+                .map(|credentials| Keys { credentials, token: None })
+                .map_err(|error| format!("read the credentials of the bucket in {}: {error}", file.display())),
+            None => Keys::of_variables(|name| std::env::var(name).ok()).unwrap_or_else(|| Keys::of(settings)),
+        }
+    }
+
+    /// Those that every S3 client takes from the environment. `None`: there are none.
+    fn of_variables(variable: impl Fn(&str) -> Option<String>) -> Option<Result<Keys, String>> {
+        let [user, password, token] = VARIABLES.map(|name| variable(name).filter(|value| !value.is_empty()));
+        let keys = |user, password| Keys { credentials: Credentials { user, password, origin: Origin::Given }, token };
+        match (user, password) {
+            (Some(user), Some(password)) => Some(Ok(keys(user, password))),
+            (None, None) => None,
+            _ => Some(Err(format!("{} and {} go together", VARIABLES[0], VARIABLES[1]))),
+        }
+    }
 }
 
 /// Next to the drive's directory, never in it.
@@ -217,6 +270,24 @@ mod tests {
             assert!(error.contains(expect), "{error}");
             assert_eq!(fs::read_to_string(&file).unwrap(), text);
         }
+    }
+
+    #[test]
+    fn keys_of_a_bucket_are_those_of_every_client_when_there_are_no_others() {
+        let keys = |pairs: &[(&str, &str)]| {
+            let found =
+                |name: &str| pairs.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+            Keys::of_variables(found)
+        };
+        let user = ("AWS_ACCESS_KEY_ID", "user");
+        let found = keys(&[user, ("AWS_SECRET_ACCESS_KEY", "p"), ("AWS_SESSION_TOKEN", "")]).unwrap().ok().unwrap();
+        assert_eq!((&*found.credentials.user, &*found.credentials.password, found.token), ("user", "p", None));
+        assert!(keys(&[]).is_none() && keys(&[("AWS_ACCESS_KEY_ID", "")]).is_none());
+        assert!(keys(&[user]).unwrap().err().unwrap().contains("go together"));
+        let mut settings = settings(&[]);
+        settings.root_user = Some("admin".to_owned());
+        settings.root_password = Some("12345678".to_owned());
+        assert_eq!(Keys::of(&settings).ok().unwrap().credentials.user, "admin");
     }
 
     #[test]

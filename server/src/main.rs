@@ -14,6 +14,7 @@ mod doctor;
 mod inspect;
 mod machine;
 mod nearest;
+mod offsite;
 mod plan;
 mod process;
 mod recover;
@@ -21,6 +22,7 @@ mod remote;
 mod restore;
 mod serve;
 mod settings;
+mod trust;
 
 use std::process::ExitCode;
 
@@ -47,7 +49,9 @@ fn main() -> ExitCode {
         Ok(Command::Recover(recovery)) => {
             with_settings(recovery.flags.clone(), |settings, _| recover::run(&recovery, &settings))
         }
-        Ok(Command::Restore(options)) => restore::run(&options),
+        Ok(Command::Restore(restoration)) => {
+            with_settings(restoration.flags.clone(), |settings, _| restore::run(&restoration, &settings))
+        }
         Ok(Command::Ask(question)) => {
             with_settings(question.flags.clone(), |settings, _| admin::run(&question, &settings))
         }

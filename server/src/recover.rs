@@ -14,8 +14,10 @@ use store::DeploymentId;
 use store::salvage::{Found, Options, Report, Salvage};
 
 use crate::banner::say;
+use crate::credentials::Keys;
+use crate::remote::{Remote, Server};
 use crate::settings::{Settings, Source, Typed, find, value};
-use crate::{braces, cli, credentials};
+use crate::{braces, cli};
 use folder::Folder;
 use quarantine::Quarantine;
 
@@ -27,6 +29,8 @@ pub(crate) struct Recovery {
     pub(crate) into: Option<PathBuf>,
     /// An S3 server and a bucket of it.
     pub(crate) quarantine: Option<(String, String)>,
+    /// PEM files of certificates to believe of it.
+    pub(crate) ca: Vec<PathBuf>,
     pub(crate) with_deleted: bool,
     pub(crate) deployment: Option<DeploymentId>,
     pub(crate) memory_bytes: u64,
@@ -43,7 +47,9 @@ pub(crate) const FLAGS_USAGE: &str = "
   --into DIR                  write what is found as files, with a manifest; new, empty, or of an earlier run
   --endpoint URL              upload what is found to this S3 server
   --bucket NAME               ... into this bucket, which must be new, empty, or of an earlier run
-  --credentials-file FILE     who uploads; or HAFIZ_ROOT_USER and HAFIZ_ROOT_PASSWORD
+  --ca FILE                   PEM certificates to believe of https; else those that the system believes
+  --credentials-file FILE     who uploads; or HAFIZ_ROOT_USER and HAFIZ_ROOT_PASSWORD, or AWS_ACCESS_KEY_ID,
+                              AWS_SECRET_ACCESS_KEY and, if there is one, AWS_SESSION_TOKEN
   --region NAME               the S3 server's region [us-east-1]
   --with-deleted              also take what is known to have been deleted or replaced
   --deployment ID             which one, when the directories are of several
@@ -63,6 +69,7 @@ pub(crate) fn parse(arguments: &[String]) -> Result<Recovery, String> {
         dirs: Vec::new(),
         into: None,
         quarantine: None,
+        ca: Vec::new(),
         with_deleted: false,
         deployment: None,
         memory_bytes: MEMORY_BYTES,
@@ -81,6 +88,7 @@ pub(crate) fn parse(arguments: &[String]) -> Result<Recovery, String> {
             "--into" => recovery.into = Some(text()?.into()),
             "--endpoint" => endpoint = Some(text()?),
             "--bucket" => bucket = Some(text()?),
+            "--ca" => recovery.ca.push(text()?.into()),
             "--with-deleted" => recovery.with_deleted = true,
             "--json" => recovery.json = true,
             "--memory" => recovery.memory_bytes = value::size(&text()?)?,
@@ -99,6 +107,9 @@ pub(crate) fn parse(arguments: &[String]) -> Result<Recovery, String> {
         (None, None) => None,
         _ => return Err("--endpoint and --bucket go together".to_owned()),
     };
+    if !recovery.ca.is_empty() && recovery.quarantine.is_none() {
+        return Err("--ca goes with --endpoint".to_owned());
+    }
     if recovery.dirs.is_empty() {
         return Err(format!("name the directories of the drives:\n{USAGE}"));
     }
@@ -146,8 +157,9 @@ fn recover(recovery: &Recovery, settings: &Settings) -> Result<Report, String> {
         takers.push(Box::new(Folder::open(into, &recovery.dirs, salvage.deployment())?));
     }
     if let Some((endpoint, bucket)) = &recovery.quarantine {
-        let credentials = credentials::find(settings)?;
-        let quarantine = Quarantine::open(endpoint, &settings.region, bucket, credentials, salvage.deployment())?;
+        let server = Server { endpoint: endpoint.clone(), ca: recovery.ca.clone(), region: settings.region.clone() };
+        let remote = Remote::new(&server, bucket, Keys::of(settings)?)?;
+        let quarantine = Quarantine::open(remote, bucket, salvage.deployment()).map_err(|error| error.to_string())?;
         takers.push(Box::new(quarantine));
     }
     let report = salvage.run(&mut |found| takers.iter_mut().try_for_each(|taker| taker.take(&salvage, found)));
@@ -183,6 +195,7 @@ mod tests {
             ("", "name the directories"),
             ("/d1 --into", "--into needs a value"),
             ("/d1 --bucket q", "go together"),
+            ("/d1 --ca f", "goes with --endpoint"),
             ("/d1 --deployment 12", "32 hexadecimal digits"),
             ("/d1 --force", "unknown flag --force"),
         ] {

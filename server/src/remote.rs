@@ -1,87 +1,220 @@
-//! A bucket of an S3 server, this one or any other: what `hafiz recover` writes to. Signed requests, one connection that is
-//! used again; bodies are streamed and never held.
+//! A bucket of an S3 server, this one or any other: what `hafiz recover` and `hafiz backup` write to and `hafiz restore` reads
+//! from. Signed requests over one connection that is used again, encrypted or not; bodies are streamed and never held; what
+//! fails in passing is asked again, a bounded number of times.
 
-use std::io::{self, BufRead, BufReader, Read, Write};
+mod reply;
+
+use std::fs::File;
+use std::io::{self, BufReader, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use http::Trust;
 use s3::head::Head;
 use s3::query::encode_into;
 use s3::sigv4::Signer;
 
-use crate::credentials::Credentials;
+use crate::credentials::Keys;
+use crate::trust::{self, Endpoint};
 
+pub(crate) use reply::{Headers, Reply};
+
+/// S3 takes no larger object in one request.
+pub(crate) const PUT_BYTES_MAX: u64 = 5 << 30;
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
 const REPLY_TIME_MAX: Duration = Duration::from_secs(180);
-/// Bounds what a server makes us hold.
-const REPLY_BYTES_MAX: u64 = 1 << 20;
-const REPLY_HEADERS_MAX: usize = 200;
-/// Signed for bodies that are streamed: their fragments were verified when they were read.
+/// How often something is asked for in all, and the pause behind the first time, which doubles with each: 7.5 s together.
+const ATTEMPTS_MAX: u32 = 5;
+const PAUSE: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 500 });
+/// What servers answer that are busy or starting.
+const PASSING: [u16; 5] = [429, 500, 502, 503, 504];
+/// Signed for bodies whose checksum is not known before they are read.
 const UNSIGNED: &str = "UNSIGNED-PAYLOAD";
 
-/// Names and values; names in lower case.
-pub(crate) type Headers = Vec<(String, Vec<u8>)>;
+/// Where a bucket is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Server {
+    pub(crate) endpoint: String,
+    /// PEM files of certificates to believe of https; none = those that the system believes.
+    pub(crate) ca: Vec<PathBuf>,
+    pub(crate) region: String,
+}
 
 pub(crate) struct Remote {
-    /// Host and port.
-    host: String,
+    endpoint: Endpoint,
+    /// `None`: without TLS.
+    trust: Option<Trust>,
     region: String,
-    credentials: Credentials,
+    keys: Keys,
     bucket: String,
-    connection: Option<BufReader<TcpStream>>,
+    connection: Option<BufReader<Box<dyn Stream>>>,
+    /// Since it did answer once, a server that takes no connection is one that starts again.
+    has_answered: bool,
 }
 
-pub(crate) struct Reply {
-    pub(crate) status: u16,
-    headers: Headers,
-    body: String,
-}
+trait Stream: Read + Write {}
 
-/// The bytes of a request, written to the sink that is given.
+impl<S: Read + Write> Stream for S {}
+
+/// The bytes of a request, written to the sink that is given. Asked for once for each attempt.
 pub(crate) type Body<'a> = &'a mut dyn FnMut(&mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()>;
 
-impl Reply {
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        let (_, value) = self.headers.iter().find(|(known, _)| known == name)?;
-        std::str::from_utf8(value).ok()
-    }
-
-    /// Whether an element of this name with this content is in the document.
-    pub(crate) fn says(&self, element: &str, content: &str) -> bool {
-        self.body.contains(&format!("<{element}>{content}</{element}>"))
-    }
+/// What is known of a body before it is sent.
+#[derive(Clone, Copy)]
+pub(crate) struct Payload {
+    pub(crate) size: u64,
+    /// Signed when it is known; then the server refuses other bytes.
+    pub(crate) sha256: Option<[u8; 32]>,
 }
 
+struct Request<'r> {
+    method: &'r str,
+    /// Empty: the bucket itself.
+    key: &'r str,
+    /// Without its question mark.
+    query: &'r str,
+    headers: Headers,
+    payload: Payload,
+    body: Body<'r>,
+    /// File for the object that is answered, and the most bytes it may have.
+    into: Option<(&'r Path, u64)>,
+}
+
+const NOTHING: Payload = Payload { size: 0, sha256: None };
+
 impl Remote {
-    /// Nothing is sent yet. `endpoint` is `http://HOST:PORT`.
-    pub(crate) fn new(endpoint: &str, region: &str, bucket: &str, credentials: Credentials) -> Result<Remote, String> {
-        let host = endpoint.strip_prefix("http://").map(|host| host.trim_end_matches('/'));
-        let host = host.filter(|host| !host.is_empty() && !host.contains('/')).ok_or_else(|| {
-            format!("{endpoint}: write http://HOST:PORT; https is not spoken here, a proxy on this machine may do it")
-        })?;
-        let host = if host.contains(':') { host.to_owned() } else { format!("{host}:80") };
-        Ok(Remote { host, region: region.to_owned(), credentials, bucket: bucket.to_owned(), connection: None })
+    /// Nothing is sent yet.
+    ///
+    /// Errors: one line about the endpoint or the certificates.
+    pub(crate) fn new(server: &Server, bucket: &str, keys: Keys) -> Result<Remote, String> {
+        let endpoint = Endpoint::parse(&server.endpoint)?;
+        let trust = endpoint.is_tls.then(|| trust::trust(&server.ca, Vec::new())).transpose()?;
+        let (region, bucket) = (server.region.clone(), bucket.to_owned());
+        Ok(Remote { endpoint, trust, region, keys, bucket, connection: None, has_answered: false })
     }
 
     /// `key` empty: the bucket itself. `query` without its question mark. Errors: the connection's; every status is a reply.
-    pub(crate) fn ask(&mut self, method: &str, key: &str, query: &str, headers: Headers) -> io::Result<Reply> {
-        self.send(method, key, query, headers, 0, &mut |_| Ok(()))
+    pub(crate) fn ask(&mut self, method: &str, key: &str, query: &str) -> io::Result<Reply> {
+        let body = &mut |_: &mut dyn FnMut(&[u8]) -> io::Result<()>| Ok(());
+        self.send(Request { method, key, query, headers: Headers::new(), payload: NOTHING, body, into: None })
     }
 
-    /// Sends `size` bytes that `body` writes.
-    pub(crate) fn put(&mut self, key: &str, headers: Headers, size: u64, body: Body<'_>) -> io::Result<Reply> {
-        self.send("PUT", key, "", headers, size, body)
+    /// Sends `payload.size` bytes that `body` writes.
+    pub(crate) fn put(&mut self, key: &str, headers: Headers, payload: Payload, body: Body<'_>) -> io::Result<Reply> {
+        self.send(Request { method: "PUT", key, query: "", headers, payload, body, into: None })
     }
 
-    fn send(
-        &mut self,
-        method: &str,
-        key: &str,
-        query: &str,
-        headers: Headers,
-        size: u64,
-        body: Body<'_>,
-    ) -> io::Result<Reply> {
+    /// Writes an object to a file, which is made, or emptied first. With another status than 200 it stays as it was.
+    ///
+    /// Errors: the connection's, the file's, more than `bytes_max`.
+    pub(crate) fn download(&mut self, key: &str, file: &Path, bytes_max: u64) -> io::Result<Reply> {
+        let body = &mut |_: &mut dyn FnMut(&[u8]) -> io::Result<()>| Ok(());
+        let (headers, into) = (Headers::new(), Some((file, bytes_max)));
+        self.send(Request { method: "GET", key, query: "", headers, payload: NOTHING, body, into })
+    }
+
+    /// The reply if its status is one of these.
+    ///
+    /// Errors: what was asked, of what, and what the server says.
+    pub(crate) fn expect(&self, reply: Reply, statuses: &[u16], method: &str, key: &str) -> io::Result<Reply> {
+        if statuses.contains(&reply.status) {
+            return Ok(reply);
+        }
+        Err(io::Error::other(format!("{}: {}", self.describe(method, key), reply.refusal())))
+    }
+
+    fn describe(&self, method: &str, key: &str) -> String {
+        let separator = if key.is_empty() { "" } else { "/" };
+        format!("{method} {}{separator}{key} at {}", self.bucket, self.endpoint.host)
+    }
+
+    fn send(&mut self, mut request: Request<'_>) -> io::Result<Reply> {
+        let mut attempts = 0;
+        loop {
+            let was_open = self.connection.is_some();
+            let outcome = self.attempt(&mut request);
+            let is_passing = match &outcome {
+                Ok(reply) => PASSING.contains(&reply.status),
+                Err(error) => is_closed(error) || self.has_answered && error.kind() == io::ErrorKind::ConnectionRefused,
+            };
+            self.has_answered |= outcome.is_ok();
+            // A server may close a connection that was idle: that is no failure.
+            if was_open && matches!(&outcome, Err(error) if is_closed(error)) {
+                continue;
+            }
+            attempts += 1;
+            if !is_passing || attempts == ATTEMPTS_MAX {
+                return outcome.map_err(|error| {
+                    let times = if attempts > 1 { format!(" ({attempts} times)") } else { String::new() };
+                    let what = match error.kind() {
+                        // How a blocking socket says that its time is over.
+                        io::ErrorKind::WouldBlock => format!("no answer within {} s", REPLY_TIME_MAX.as_secs()),
+                        _ => error.to_string(),
+                    };
+                    io::Error::new(
+                        error.kind(),
+                        format!("{}: {what}{times}", self.describe(request.method, request.key)),
+                    )
+                });
+            }
+            std::thread::sleep(PAUSE * (1 << (attempts - 1)));
+        }
+    }
+
+    fn attempt(&mut self, request: &mut Request<'_>) -> io::Result<Reply> {
+        let head = self.head(request)?;
+        let mut stream = match self.connection.take() {
+            Some(stream) => stream,
+            None => self.connect()?,
+        };
+        match say(stream.get_mut(), &head, request) {
+            // A server that refuses a body may say so and close without having read it.
+            Err(error) if is_closed(&error) => {
+                return reply::read(&mut stream, false, None).map(|(reply, _)| reply).map_err(|_| error);
+            }
+            outcome => outcome?,
+        }
+        let is_to_head = request.method == "HEAD";
+        let Some((path, bytes_max)) = request.into else {
+            let (reply, stays) = reply::read(&mut stream, is_to_head, None)?;
+            self.connection = stays.then_some(stream);
+            return Ok(reply);
+        };
+        let (mut file, mut left) = (None, bytes_max);
+        let mut keep = |bytes: &[u8]| {
+            left = left.checked_sub(bytes.len() as u64).ok_or_else(|| {
+                io::Error::new(io::ErrorKind::FileTooLarge, format!("it has more than {bytes_max} bytes"))
+            })?;
+            let file = match &mut file {
+                Some(file) => file,
+                None => file.insert(File::create(path)?),
+            };
+            file.write_all(bytes)
+        };
+        let (reply, stays) = reply::read(&mut stream, is_to_head, Some(&mut keep))?;
+        if reply.status == 200 && file.is_none() {
+            // It has no bytes.
+            File::create(path)?;
+        }
+        self.connection = stays.then_some(stream);
+        Ok(reply)
+    }
+
+    fn connect(&self) -> io::Result<BufReader<Box<dyn Stream>>> {
+        let address = self.endpoint.address.to_socket_addrs()?.next().ok_or(io::ErrorKind::NotFound)?;
+        let stream = TcpStream::connect_timeout(&address, CONNECT_TIME_MAX)?;
+        stream.set_read_timeout(Some(REPLY_TIME_MAX))?;
+        stream.set_write_timeout(Some(REPLY_TIME_MAX))?;
+        stream.set_nodelay(true)?;
+        Ok(BufReader::new(match &self.trust {
+            None => Box::new(stream),
+            Some(trust) => Box::new(trust.encrypt(stream, self.endpoint.name())?),
+        }))
+    }
+
+    fn head(&self, request: &Request<'_>) -> io::Result<Vec<u8>> {
+        let Request { method, key, query, headers, payload, .. } = request;
         let mut target = String::from("/");
         encode_into(&mut target, self.bucket.as_bytes(), false);
         if !key.is_empty() {
@@ -92,64 +225,26 @@ impl Remote {
             target.push('?');
             target.push_str(query);
         }
-        let head = self.head(method, &target, headers, size)?;
-        if let Some(stream) = self.connection.take() {
-            match self.exchange(stream, method, &head, size, body) {
-                // A server may close a connection that was idle; what is asked here may be asked twice.
-                Err(error) if is_closed(&error) => {}
-                outcome => return outcome,
-            }
-        }
-        let stream = self.connect()?;
-        self.exchange(stream, method, &head, size, body)
-    }
-
-    fn exchange(
-        &mut self,
-        mut stream: BufReader<TcpStream>,
-        method: &str,
-        head: &[u8],
-        size: u64,
-        body: Body<'_>,
-    ) -> io::Result<Reply> {
-        stream.get_mut().write_all(head)?;
-        let mut left = size;
-        body(&mut |bytes| {
-            left = left.checked_sub(bytes.len() as u64).ok_or(io::ErrorKind::InvalidData)?;
-            stream.get_mut().write_all(bytes)
-        })?;
-        if left > 0 {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "fewer bytes than were announced"));
-        }
-        let (reply, stays) = read_reply(&mut stream, method == "HEAD")?;
-        self.connection = stays.then_some(stream);
-        Ok(reply)
-    }
-
-    fn connect(&self) -> io::Result<BufReader<TcpStream>> {
-        let address = self.host.to_socket_addrs()?.next().ok_or(io::ErrorKind::NotFound)?;
-        let stream = TcpStream::connect_timeout(&address, CONNECT_TIME_MAX)?;
-        stream.set_read_timeout(Some(REPLY_TIME_MAX))?;
-        stream.set_write_timeout(Some(REPLY_TIME_MAX))?;
-        stream.set_nodelay(true)?;
-        Ok(BufReader::new(stream))
-    }
-
-    fn head(&self, method: &str, target: &str, headers: Headers, size: u64) -> io::Result<Vec<u8>> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        let signer = Signer::new(&self.credentials.user, &self.credentials.password, &self.region, now);
+        let credentials = &self.keys.credentials;
+        let signer = Signer::new(&credentials.user, &credentials.password, &self.region, now);
+        let sha256 = payload.sha256.map(|sha256| sha256.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
+        let sha256 = sha256.unwrap_or_else(|| UNSIGNED.to_owned());
         let mut signed: Headers = vec![
-            ("host".to_owned(), self.host.clone().into_bytes()),
-            ("x-amz-content-sha256".to_owned(), UNSIGNED.into()),
+            ("host".to_owned(), self.endpoint.host.clone().into_bytes()),
+            ("x-amz-content-sha256".to_owned(), sha256.into_bytes()),
             ("x-amz-date".to_owned(), signer.timestamp().into()),
         ];
-        signed.extend(headers);
+        if let Some(token) = &self.keys.token {
+            signed.push(("x-amz-security-token".to_owned(), token.clone().into_bytes()));
+        }
+        signed.extend_from_slice(headers);
         let fields: Vec<(&str, &[u8])> = signed.iter().map(|(name, value)| (name.as_str(), &value[..])).collect();
         let signature = signer
-            .sign(&Head { method, target, headers: &fields })
+            .sign(&Head { method, target: &target, headers: &fields })
             .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "a header cannot be signed"))?;
         let mut head = format!("{method} {target} HTTP/1.1\r\n").into_bytes();
-        let length = ("content-length".to_owned(), size.to_string().into_bytes());
+        let length = ("content-length".to_owned(), payload.size.to_string().into_bytes());
         let authorization = ("authorization".to_owned(), signature.authorization.into_bytes());
         for (name, value) in signed.iter().chain([&length, &authorization]) {
             head.extend(name.as_bytes());
@@ -162,52 +257,23 @@ impl Remote {
     }
 }
 
+fn say(stream: &mut dyn Stream, head: &[u8], request: &mut Request<'_>) -> io::Result<()> {
+    stream.write_all(head)?;
+    let mut left = request.payload.size;
+    (request.body)(&mut |bytes| {
+        left = left.checked_sub(bytes.len() as u64).ok_or(io::ErrorKind::InvalidData)?;
+        stream.write_all(bytes)
+    })?;
+    if left > 0 {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "fewer bytes than were announced"));
+    }
+    stream.flush()
+}
+
 fn is_closed(error: &io::Error) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
     matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
 }
 
-/// The reply, and whether the connection can be used again.
-fn read_reply(stream: &mut BufReader<TcpStream>, is_head: bool) -> io::Result<(Reply, bool)> {
-    let broken = |what: &str| io::Error::new(io::ErrorKind::InvalidData, format!("the reply is no HTTP: {what}"));
-    let mut line = String::new();
-    let mut read_line = |stream: &mut BufReader<TcpStream>| {
-        line.clear();
-        stream.take(REPLY_BYTES_MAX).read_line(&mut line)?;
-        Ok::<String, io::Error>(line.trim_end_matches(['\r', '\n']).to_owned())
-    };
-    let (status, mut headers) = loop {
-        let first = read_line(stream)?;
-        if first.is_empty() {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        let status = first.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)?.parse::<u16>().ok());
-        let status = status.ok_or_else(|| broken(&first))?;
-        let mut headers = Headers::new();
-        loop {
-            let line = read_line(stream)?;
-            if line.is_empty() {
-                break;
-            }
-            if headers.len() == REPLY_HEADERS_MAX {
-                return Err(broken("too many headers"));
-            }
-            let (name, value) = line.split_once(':').ok_or_else(|| broken(&line))?;
-            headers.push((name.to_ascii_lowercase(), value.trim().as_bytes().to_vec()));
-        }
-        // `100 Continue` and its kind come before the reply.
-        if status >= 200 {
-            break (status, headers);
-        }
-    };
-    let mut reply = Reply { status, headers: std::mem::take(&mut headers), body: String::new() };
-    let length = reply.header("content-length").and_then(|length| length.parse::<u64>().ok());
-    let closes = reply.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
-    if is_head || status == 204 {
-        return Ok((reply, !closes));
-    }
-    let mut body = Vec::new();
-    stream.take(length.unwrap_or(REPLY_BYTES_MAX).min(REPLY_BYTES_MAX)).read_to_end(&mut body)?;
-    reply.body = String::from_utf8_lossy(&body).into_owned();
-    Ok((reply, !closes && length == Some(body.len() as u64)))
-}
+#[cfg(test)]
+mod tests;

@@ -21,13 +21,14 @@ os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
 os.environ["AWS_CONFIG_FILE"] = os.environ["AWS_SHARED_CREDENTIALS_FILE"] = "/dev/null"
 
 
-def sdk(server, **config):
-    """A boto3 client that repeats nothing, so that each error is seen."""
+def sdk(server, endpoint=None, verify=None, **config):
+    """A boto3 client that repeats nothing, so that each error is seen. `verify`: a file of certificates to believe."""
     # Presigning falls back to Signature V2 when no version is named.
     config = {"signature_version": "s3v4", "retries": {"total_max_attempts": 1}, "s3": {"addressing_style": "path"}, "read_timeout": 120, **config}
     return boto3.client(
         "s3",
-        endpoint_url=server.endpoint,
+        endpoint_url=endpoint or server.endpoint,
+        verify=verify,
         aws_access_key_id=hafiz.USER,
         aws_secret_access_key=hafiz.PASSWORD,
         region_name=hafiz.REGION,

@@ -16,10 +16,9 @@ from test_recover import age, body_of, lose_tables, runbook
 KEYS = {"HAFIZ_ROOT_USER": hafiz.USER, "HAFIZ_ROOT_PASSWORD": hafiz.PASSWORD}
 
 
-def hafiz_says(*words, code=0):
-    done = subprocess.run(
-        [str(hafiz.BINARY), *map(str, words)], capture_output=True, text=True, timeout=300, env=hafiz.environment(**KEYS)
-    )
+def hafiz_says(*words, code=0, **variables):
+    environment = hafiz.environment(**KEYS, **variables)
+    done = subprocess.run([str(hafiz.BINARY), *map(str, words)], capture_output=True, text=True, timeout=300, env=environment)
     assert done.returncode == code, (words, done.returncode, done.stdout, done.stderr)
     return done.stdout + done.stderr
 
@@ -197,7 +196,195 @@ def test_with_commits_missing_a_restore_is_read_only_and_nothing_is_freed(aged, 
         assert files <= {path for drive in deployment.dirs for path in (drive / "volumes").iterdir()}
 
 
-def test_the_runbooks_work_as_they_are_written(aged, tmp_path):
+def keys_of(deployment):
+    s3 = conftest.sdk(deployment)
+    return {entry["Key"] for page in s3.get_paginator("list_objects_v2").paginate(Bucket="one") for entry in page["Contents"]}
+
+
+def test_tables_of_drives_that_are_gone_for_good_come_back_on_others(aged, tmp_path):
+    deployment, bodies = aged
+    backup = tmp_path / "backup"
+    hafiz_says("backup", "--to", backup, "--endpoint", deployment.endpoint)
+    assert deployment.stop() == 0
+    # Some partitions have all three copies of their tables there.
+    gone, away = deployment.dirs[:3], tmp_path / "away"
+    away.mkdir()
+    for drive in gone:
+        drive.rename(away / drive.name)
+    deployment.flags.append("--accept-missing")
+    left = deployment.dirs[3:]
+    before = tree(left)
+    said = hafiz_says("restore", "--from", backup, *left, "--read-only", code=1)
+    assert "--elsewhere" in said and tree(left) == before, said
+    said = hafiz_says("restore", "--from", backup, *left, "--read-only", "--elsewhere")
+    assert "lie on other drives now" in said, said
+    for _ in range(2):
+        deployment.start()
+        assert keys_of(deployment) == bodies.keys()
+        assert deployment.stop() == 0
+    # They count no more, whatever they know of themselves.
+    for drive in gone:
+        (away / drive.name).rename(drive)
+    deployment.start()
+    assert keys_of(deployment) == bodies.keys()
+    assert "was taken out earlier" in "".join(deployment.output)
+
+
+@pytest.fixture
+def other():
+    """Another server, with a bucket for backups."""
+    with hafiz.Deployment(drives=1) as running:
+        conftest.sdk(running).create_bucket(Bucket="backups")
+        yield running
+
+
+@pytest.fixture
+def stage(tmp_path):
+    """Holds copies on the way; each test finds it empty at its end."""
+    stage = tmp_path / "stage"
+    stage.mkdir()
+    yield stage
+    assert not list(stage.iterdir())
+
+
+def to_bucket(deployment, endpoint, stage, *words, place="s3://backups/a/monday", **more):
+    words = ["--to", place, "--to-endpoint", endpoint, "--stage", stage, "--endpoint", deployment.endpoint, *words]
+    return hafiz_says("backup", *words, **more)
+
+
+def from_bucket(deployment, endpoint, stage, *words, place="s3://backups/a/monday", **more):
+    words = ["--from", place, "--endpoint", endpoint, "--stage", stage, *deployment.dirs, *words]
+    return hafiz_says("restore", *words, **more)
+
+
+def test_a_backup_goes_to_a_bucket_of_another_server_and_comes_back(aged, other, stage):
+    deployment, bodies = aged
+    said = to_bucket(deployment, other.endpoint, stage)
+    assert "64 partitions is in s3://backups/a/monday" in said, said
+    keys = [entry["Key"] for page in conftest.sdk(other).get_paginator("list_objects_v2").paginate(Bucket="backups")
+            for entry in page["Contents"]]  # fmt: skip
+    assert "a/monday/backup" in keys and all(key.startswith("a/monday/") for key in keys)
+    # One place holds one backup.
+    assert "name another prefix" in to_bucket(deployment, other.endpoint, stage, code=1)
+    document = json.loads(to_bucket(deployment, other.endpoint, stage, "--json", place="s3://backups/tuesday"))
+    assert document["dir"] == "s3://backups/tuesday" and document["partitions"] == 64
+    s3 = conftest.sdk(deployment)
+    put(s3, bodies, "after", 2_000_000)
+    deployment.kill()
+    lose_all_tables(deployment)
+    said = from_bucket(deployment, other.endpoint, stage)
+    assert "the logs have every commit since" in said, said
+    deployment.start()
+    check(conftest.sdk(deployment), bodies)
+    hafiz_says("verify", "--endpoint", deployment.endpoint)
+
+
+def test_what_is_not_whole_in_a_bucket_is_refused_and_touches_nothing(aged, other, stage):
+    deployment, bodies = aged
+    to_bucket(deployment, other.endpoint, stage)
+    s3 = conftest.sdk(other)
+    keys = [entry["Key"] for entry in s3.list_objects_v2(Bucket="backups")["Contents"]]
+    deployment.kill()
+    lose_all_tables(deployment)
+    before = tree(deployment.dirs)
+
+    def refuses(key, wrong, *expected):
+        whole = s3.get_object(Bucket="backups", Key=key)["Body"].read()
+        if wrong is None:
+            s3.delete_object(Bucket="backups", Key=key)
+        else:
+            s3.put_object(Bucket="backups", Key=key, Body=wrong(whole))
+        said = from_bucket(deployment, other.endpoint, stage, code=1)
+        assert all(text in said for text in expected) and tree(deployment.dirs) == before, said
+        s3.put_object(Bucket="backups", Key=key, Body=whole)
+
+    def flipped(at):
+        return lambda whole: whole[:at] + bytes([whole[at] ^ 16]) + whole[at + 1 :]
+
+    manifest = "a/monday/backup"
+    random_of = random.Random(5)
+    tables = [key for key in keys if "/tables/" in key]
+    for key in [*random_of.sample(tables, 2), random_of.choice([key for key in keys if key.endswith("/current")])]:
+        refuses(key, lambda whole: whole[:-1], "the backup is not whole", f"backups/{key}", "bytes and should have")
+        refuses(key, lambda whole: whole + b"x", "the backup is not whole", f"backups/{key}", "more than")
+        refuses(key, flipped(5), "the backup is not whole", f"backups/{key}", "checksum")
+        refuses(key, None, "the backup is not whole", f"backups/{key}", "404")
+    refuses(manifest, lambda whole: whole[:-1], "the backup is not whole", f"backups/{manifest}")
+    refuses(manifest, flipped(40), "the backup is not whole", f"backups/{manifest}")
+    # As a backup leaves it that was broken off.
+    refuses(manifest, None, "there is no backup in s3://backups/a/monday", "written last", "404")
+    from_bucket(deployment, other.endpoint, stage)
+    deployment.start()
+    s3.delete_object(Bucket="backups", Key=manifest)
+    assert "broken off" in to_bucket(deployment, other.endpoint, stage, code=1)
+    check(conftest.sdk(deployment), bodies)
+
+
+def test_a_bucket_that_is_not_to_be_had_is_named_with_the_reason(deployment, other, stage, tmp_path):
+    lent = {"AWS_ACCESS_KEY_ID": hafiz.USER, "AWS_SECRET_ACCESS_KEY": "another-password"}
+    for words, expected in [
+        (dict(lent), ["backups", "403 SignatureDoesNotMatch"]),
+        (dict(lent, AWS_ACCESS_KEY_ID="stranger"), ["backups", "403 InvalidAccessKeyId"]),
+        ({"AWS_ACCESS_KEY_ID": "x"}, ["go together"]),
+        ({"place": "s3://none/x"}, ["none", "404 NoSuchBucket"]),
+    ]:
+        said = to_bucket(deployment, other.endpoint, stage, code=1, **words)
+        assert all(text in said for text in expected), said
+    keys = tmp_path / "keys"
+    keys.write_text("aws_access_key_id = stranger\naws_secret_access_key = a-password\n")
+    said = to_bucket(deployment, other.endpoint, stage, "--to-credentials-file", keys, code=1)
+    assert "403 InvalidAccessKeyId" in said
+    assert "write http://HOST:PORT or https://HOST:PORT" in to_bucket(deployment, "other:9000", stage, code=1)
+    to_bucket(deployment, other.endpoint, stage)
+    deployment.kill()
+    keys.write_text(f"aws_access_key_id = {hafiz.USER}\naws_secret_access_key = another-password\n")
+    said = from_bucket(deployment, other.endpoint, stage, "--credentials-file", keys, code=1)
+    assert "backups/a/monday/backup" in said and "403 SignatureDoesNotMatch" in said
+    assert "404 NoSuchKey" in from_bucket(deployment, other.endpoint, stage, place="s3://backups/other", code=1)
+    endpoint = other.endpoint
+    other.kill()
+    assert "refused" in from_bucket(deployment, endpoint, stage, code=1)
+
+
+@pytest.fixture
+def private(tmp_path):
+    """A server with a certificate by an authority that no system knows, and the authority's."""
+    ca, served = tmp_path / "ca", tmp_path / "served"
+
+    def openssl(*words):
+        subprocess.run(["openssl", *map(str, words)], check=True, capture_output=True)
+
+    new = ["req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    openssl(*new, "-x509", "-days", "2", "-subj", "/CN=an authority", "-keyout", f"{ca}.key", "-out", f"{ca}.crt")
+    openssl(*new, "-subj", "/CN=other", "-keyout", f"{served}.key", "-out", f"{served}.csr")
+    (tmp_path / "names").write_text("subjectAltName=IP:127.0.0.1\n")
+    signed = ["-CA", f"{ca}.crt", "-CAkey", f"{ca}.key", "-CAcreateserial", "-days", "2", "-extfile", tmp_path / "names"]
+    openssl("x509", "-req", "-in", f"{served}.csr", *signed, "-out", f"{served}.crt")
+    files = {"HAFIZ_TLS_CERT": f"{served}.crt", "HAFIZ_TLS_KEY": f"{served}.key"}
+    with hafiz.Deployment(drives=1, variables=files) as running:
+        yield running, f"https://127.0.0.1:{running.port}", f"{ca}.crt"
+
+
+def test_a_private_authority_is_believed_when_it_is_named(aged, private, stage):
+    deployment, bodies = aged
+    secure, endpoint, ca = private
+    s3 = conftest.sdk(secure, endpoint=endpoint, verify=ca)
+    s3.create_bucket(Bucket="backups")
+    assert "UnknownIssuer" in to_bucket(deployment, endpoint, stage, code=1)
+    to_bucket(deployment, endpoint, stage, "--to-ca", ca)
+    deployment.kill()
+    lose_all_tables(deployment)
+    assert "UnknownIssuer" in from_bucket(deployment, endpoint, stage, code=1)
+    from_bucket(deployment, endpoint, stage, "--ca", ca)
+    # What recover uploads goes the same way.
+    hafiz_says("recover", *deployment.dirs, "--endpoint", endpoint, "--bucket", "rescued", "--ca", ca)
+    for key, body in bodies.items():
+        assert s3.get_object(Bucket="rescued", Key=f"one/{key}")["Body"].read() == body
+    deployment.start()
+    check(conftest.sdk(deployment), bodies)
+
+
+def test_the_runbooks_work_as_they_are_written(aged, other, tmp_path):
     deployment, bodies = aged
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "hafiz").symlink_to(hafiz.BINARY)
@@ -207,6 +394,8 @@ def test_the_runbooks_work_as_they_are_written(aged, tmp_path):
             ("/data{1..6}", f"{deployment.place}/drive{{1..6}}"),
             ("/backup/monday", f"{tmp_path}/monday"),
             ("/rescue", f"{tmp_path}/rescue"),
+            ("https://s3.example.com", other.endpoint),
+            ("http://new:9000", other.endpoint),
             ("http://127.0.0.1:9000", deployment.endpoint if deployment.process else "http://127.0.0.1:9"),
         ]:
             text = text.replace(old, new)
@@ -217,20 +406,22 @@ def test_the_runbooks_work_as_they_are_written(aged, tmp_path):
         assert done.returncode == code, (text, done)
         return done.stdout
 
-    (backup, restore) = runbook("Backup of the metadata")
+    backup, to_other, restore, from_other = runbook("Backup of the metadata")
     assert "64 partitions" in run(backup)
+    assert "64 partitions" in run(to_other)
     assert deployment.stop() == 0
     lose_all_tables(deployment)
     look, salvage, upload = runbook("Disaster recovery")
     # Without tables and with the first log freed bodies have no names.
     assert "no record names" in run(look, code=2)
+    assert "put back" in run(from_other)
+    lose_all_tables(deployment)
     assert "put back" in run(restore)
     assert "everything that was alive is there" in run(salvage)
     manifest = json.loads((tmp_path / "rescue" / "manifest.json").read_text())
     assert {entry["key"] for entry in manifest["found"]} == bodies.keys()
-    with hafiz.Deployment(drives=1) as other:
-        run(upload.replace("http://new:9000", other.endpoint))
-        got = conftest.sdk(other).get_object(Bucket="quarantine", Key="one/large0")
-        assert got["Body"].read() == bodies["large0"]
+    run(upload)
+    got = conftest.sdk(other).get_object(Bucket="quarantine", Key="one/large0")
+    assert got["Body"].read() == bodies["large0"]
     deployment.start()
     check(conftest.sdk(deployment), bodies)

@@ -5,6 +5,7 @@ use crate::format::backup::{Manifest, Mark};
 use crate::format::batch::{self, BatchHeader, Entry, Place, SmallBody};
 use crate::format::drive::{COPY_BYTES, Identity};
 use crate::format::fragment::{self, Blocks, Header};
+use crate::format::placed::Placed;
 use crate::format::record::{BucketRecord, PartRecord, Record, UploadRecord, peek};
 use crate::format::scrub::Cursor;
 use crate::format::topology::{self, Member, Topology};
@@ -203,6 +204,17 @@ pub fn backup_manifest(bytes: &[u8]) {
     check(&enveloped(b"HAFIZBAK", &content, ENVELOPE_LEN + content.len()));
 }
 
+/// Which tables a restore put on a drive where they did not count.
+pub fn placed_tables(bytes: &[u8]) {
+    let check = |bytes: &[u8]| {
+        if let Ok(placed) = Placed::decode(bytes) {
+            assert_eq!(Placed::decode(&placed.encode()), Ok(placed));
+        }
+    };
+    check(bytes);
+    check(&enveloped(b"HAFIZPUT", bytes, ENVELOPE_LEN + bytes.len()));
+}
+
 /// The mark of an incomplete restore.
 pub fn restore_mark(bytes: &[u8]) {
     let check = |bytes: &[u8]| {
@@ -259,7 +271,7 @@ mod tests {
     /// The targets hold on bytes of every length and on a few that are nearly right.
     #[test]
     fn no_target_fails_on_arbitrary_bytes() {
-        let targets: [fn(&[u8]); 16] = [
+        let targets: [fn(&[u8]); 17] = [
             drive_identity,
             topology,
             volume_page,
@@ -272,6 +284,7 @@ mod tests {
             index_key,
             ckpt,
             backup_manifest,
+            placed_tables,
             restore_mark,
             drive_places,
             scrub_cursor,

@@ -39,11 +39,13 @@ mod verification;
 mod volume;
 
 pub use backup::{
-    BackupState, MANIFEST_NAME, Outcome, PartitionRestored, RestoreOptions, RestoreRefusal, Restored, Taken, restore,
+    BackupFile, BackupState, MANIFEST_NAME, Outcome, PartitionRestored, RestoreOptions, RestoreRefusal, Restored,
+    Taken, backup_files, restore,
 };
 pub use bucket::Bucket;
 pub use drives::{DriveState, DriveStatus};
 pub use error::{Error, Result};
+pub use format::backup::MANIFEST_BYTES_MAX;
 pub use format::record::{PartEntry, Record};
 pub use get::{Get, ReadError};
 pub use heal::{BalanceStatus, Census, Draining, HealStatus, LostObject, heal_status, left_on, verify};

@@ -15,6 +15,7 @@ mod epoch;
 mod flag;
 mod marks;
 mod open;
+mod placed;
 mod places;
 mod watch;
 

@@ -13,11 +13,9 @@ use s3::sigv4::Signer;
 use super::json::Json;
 use crate::credentials::{self, Credentials};
 use crate::settings::Settings;
+use crate::trust::{self, Endpoint};
 
 const HOST: &str = "127.0.0.1:9000";
-/// Where systems keep the authorities that they believe.
-const SYSTEM_BUNDLES: [&str; 3] =
-    ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
 const PREFIX: &str = "/-/admin/v1/";
 /// The hash of no body.
 const EMPTY_SHA256: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
@@ -28,8 +26,7 @@ const REPLY_TIME_MAX: Duration = Duration::from_secs(180);
 const REPLY_BYTES_MAX: u64 = 16 << 20;
 
 pub(super) struct Client {
-    /// Host and port.
-    host: String,
+    endpoint: Endpoint,
     /// `None`: without TLS.
     trust: Option<Trust>,
     region: String,
@@ -41,26 +38,14 @@ impl Client {
     /// without any, those that the settings serve and those that the system believes.
     pub(super) fn open(endpoint: Option<&str>, ca: &[PathBuf], settings: &Settings) -> Result<Client, String> {
         let own = own_certificates(settings)?;
-        let (host, is_tls) = match endpoint.map(|endpoint| (endpoint, endpoint.split_once("://"))) {
-            None => (HOST, !own.is_empty() || !ca.is_empty()),
-            Some((_, Some(("http", host)))) => (host.trim_end_matches('/'), false),
-            Some((_, Some(("https", host)))) => (host.trim_end_matches('/'), true),
-            Some((endpoint, _)) => return Err(format!("{endpoint}: write http://HOST:PORT or https://HOST:PORT")),
+        let scheme = if own.is_empty() && ca.is_empty() { "http" } else { "https" };
+        let endpoint = match endpoint {
+            Some(endpoint) => Endpoint::parse(endpoint)?,
+            None => Endpoint::parse(&format!("{scheme}://{HOST}"))?,
         };
-        let has_port = host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
-        let default_port = if is_tls { 443 } else { 80 };
-        let host = if has_port { host.to_owned() } else { format!("{host}:{default_port}") };
-        let trust = match (is_tls, ca) {
-            (false, _) => None,
-            (true, []) => {
-                let system = SYSTEM_BUNDLES.map(PathBuf::from).into_iter().find(|bundle| bundle.exists());
-                Some(own.into_iter().chain(system).collect::<Vec<_>>())
-            }
-            (true, ca) => Some(ca.to_vec()),
-        };
-        let trust = trust.map(|files| Trust::of(&files)).transpose().map_err(|error| error.to_string())?;
+        let trust = endpoint.is_tls.then(|| trust::trust(ca, own)).transpose()?;
         let credentials = credentials::find(settings)?;
-        Ok(Client { host, trust, region: settings.region.clone(), credentials })
+        Ok(Client { endpoint, trust, region: settings.region.clone(), credentials })
     }
 
     pub(super) fn get(&self, path: &str) -> Result<Json, String> {
@@ -80,30 +65,28 @@ impl Client {
             target.push('=');
             encode_into(&mut target, value.as_bytes(), false);
         }
-        let (status, body) = self.exchange(method, &target).map_err(|error| format!("{}: {error}", self.host))?;
+        let (status, body) =
+            self.exchange(method, &target).map_err(|error| format!("{}: {error}", self.endpoint.host))?;
         let reply = Json::parse(&body);
         match (status, reply) {
             (200..300, Some(reply)) => Ok(reply),
             (_, Some(reply)) if !reply.text("error").is_empty() => Err(reply.text("error").to_owned()),
             // Refused before it was known what was asked for: S3 says that in XML.
             (status, _) => Err(match element(&body, "Message") {
-                Some(message) => format!("{} says: {message} ({status})", self.host),
-                None => format!("{} answers {status}, not as a Hafiz server does", self.host),
+                Some(message) => format!("{} says: {message} ({status})", self.endpoint.host),
+                None => format!("{} answers {status}, not as a Hafiz server does", self.endpoint.host),
             }),
         }
     }
 
     fn exchange(&self, method: &str, target: &str) -> std::io::Result<(u16, String)> {
         let head = self.head(method, target);
-        let address = self.host.to_socket_addrs()?.next().ok_or(std::io::ErrorKind::NotFound)?;
+        let address = self.endpoint.address.to_socket_addrs()?.next().ok_or(std::io::ErrorKind::NotFound)?;
         let stream = TcpStream::connect_timeout(&address, CONNECT_TIME_MAX)?;
         stream.set_read_timeout(Some(REPLY_TIME_MAX))?;
         let reply = match &self.trust {
             None => say_and_hear(stream, &head)?,
-            Some(trust) => {
-                let name = self.host.rsplit_once(':').map_or(self.host.as_str(), |(name, _)| name);
-                say_and_hear(trust.encrypt(stream, name.trim_matches(['[', ']']))?, &head)?
-            }
+            Some(trust) => say_and_hear(trust.encrypt(stream, self.endpoint.name())?, &head)?,
         };
         let reply = String::from_utf8_lossy(&reply);
         let parts = reply.split_once("\r\n\r\n").and_then(|(head, body)| {
@@ -117,7 +100,7 @@ impl Client {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let signer = Signer::new(&self.credentials.user, &self.credentials.password, &self.region, now);
         let headers: [(&str, &[u8]); 3] = [
-            ("host", self.host.as_bytes()),
+            ("host", self.endpoint.host.as_bytes()),
             ("x-amz-content-sha256", EMPTY_SHA256.as_bytes()),
             ("x-amz-date", signer.timestamp().as_bytes()),
         ];
@@ -126,7 +109,7 @@ impl Client {
         format!(
             "{method} {target} HTTP/1.1\r\nHost: {}\r\nAuthorization: {}\r\nX-Amz-Content-Sha256: {EMPTY_SHA256}\r\n\
              X-Amz-Date: {}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
-            self.host,
+            self.endpoint.host,
             signed.authorization,
             signer.timestamp(),
         )

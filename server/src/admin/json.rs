@@ -32,6 +32,16 @@ impl Json {
         }
     }
 
+    /// The same with other text in a field.
+    pub(crate) fn with_text(mut self, name: &str, text: &str) -> Json {
+        if let Json::Object(fields) = &mut self
+            && let Some((_, value)) = fields.iter_mut().find(|(known, _)| known == name)
+        {
+            *value = Json::Text(text.to_owned());
+        }
+        self
+    }
+
     pub(crate) fn text(&self, name: &str) -> &str {
         match self.field(name) {
             Some(Json::Text(text)) => text,

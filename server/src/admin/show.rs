@@ -224,11 +224,11 @@ pub(super) fn backup_line(reply: &Json) -> String {
     format!("{} of {} partitions", reply.number("partitions_done"), reply.number("partitions"))
 }
 
-pub(super) fn backup(reply: &Json) -> String {
+/// `place`: where it is.
+pub(super) fn backup(reply: &Json, place: &str) -> String {
     format!(
-        "the metadata of {} partitions is in {}: {} files, {} bytes, of start {}, epoch {}\n",
+        "the metadata of {} partitions is in {place}: {} files, {} bytes, of start {}, epoch {}\n",
         reply.number("partitions"),
-        reply.text("dir"),
         reply.number("files"),
         reply.number("bytes"),
         reply.number("start"),

@@ -7,8 +7,7 @@ use store::salvage::{Found, Report, Salvage, Verdict, What};
 use types::{Attribute, ObjectKey};
 
 use super::{Taker, manifest};
-use crate::credentials::Credentials;
-use crate::remote::{Headers, Remote, Reply};
+use crate::remote::{Body, Headers, PUT_BYTES_MAX, Payload, Remote};
 
 /// Says of which deployment the bucket holds what was recovered.
 const ORIGIN: &str = "_hafiz-recover";
@@ -18,9 +17,8 @@ const META: &str = "x-amz-meta-";
 const DEPLOYMENT: &str = "x-amz-meta-hafiz-deployment";
 const ID: &str = "x-amz-meta-hafiz-id";
 const BYTES_MISSING: &str = "x-amz-meta-hafiz-bytes-missing";
-/// S3 takes as much of user metadata, and no larger object in one request.
+/// S3 takes as much of user metadata.
 const METADATA_BYTES_MAX: usize = 2_048;
-const PUT_BYTES_MAX: u64 = 5 << 30;
 /// Ranges that are written out in metadata; all of them are in a manifest.
 const RANGES_MAX: usize = 8;
 
@@ -33,47 +31,35 @@ pub(super) struct Quarantine {
 
 impl Quarantine {
     /// Makes the bucket, or makes sure that it is empty or holds what an earlier run recovered of this deployment.
-    pub(super) fn open(
-        endpoint: &str,
-        region: &str,
-        bucket: &str,
-        credentials: Credentials,
-        deployment: DeploymentId,
-    ) -> Result<Quarantine, String> {
-        let mut remote = Remote::new(endpoint, region, bucket, credentials)?;
-        let fail = |error: io::Error| format!("{endpoint}: {error}");
-        let made = remote.ask("PUT", "", "", Headers::new()).map_err(fail)?;
-        if !matches!(made.status, 200 | 409) {
-            return Err(format!("the bucket {bucket} cannot be made: {}", made.status));
-        }
-        let origin = remote.ask("HEAD", ORIGIN, "", Headers::new()).map_err(fail)?;
+    ///
+    /// Errors: the connection's; what the bucket is that it should not be.
+    pub(super) fn open(mut remote: Remote, bucket: &str, deployment: DeploymentId) -> io::Result<Quarantine> {
+        let made = remote.ask("PUT", "", "")?;
+        remote.expect(made, &[200, 409], "make", "")?;
+        let origin = remote.ask("HEAD", ORIGIN, "")?;
         let is_new = origin.status == 404;
         if is_new {
-            let listed = remote.ask("GET", "", "list-type=2&max-keys=1", Headers::new()).map_err(fail)?;
-            if listed.status != 200 || !listed.says("KeyCount", "0") {
-                return Err(format!(
-                    "the bucket {bucket} is not empty, or not to be listed ({}): name a new one",
-                    listed.status
-                ));
+            let listed = remote.ask("GET", "", "list-type=2&max-keys=1")?;
+            let listed = remote.expect(listed, &[200], "list", "")?;
+            if !listed.says("KeyCount", "0") {
+                return Err(io::Error::other(format!("the bucket {bucket} is not empty: name a new one")));
             }
             let mark = vec![(DEPLOYMENT.to_owned(), deployment.to_string().into_bytes())];
-            let put = remote.put(ORIGIN, mark, 0, &mut |_| Ok(())).map_err(fail)?;
-            check(&put, ORIGIN).map_err(fail)?;
+            put(&mut remote, ORIGIN, mark, 0, &mut |_| Ok(()))?;
         } else if origin.header(DEPLOYMENT) != Some(&deployment.to_string()) {
-            return Err(format!(
+            return Err(io::Error::other(format!(
                 "the bucket {bucket} holds what was recovered of another deployment ({})",
                 origin.status
-            ));
+            )));
         }
         Ok(Quarantine { remote, is_new, too_large: 0 })
     }
 }
 
-fn check(reply: &Reply, key: &str) -> io::Result<()> {
-    if reply.status == 200 {
-        return Ok(());
-    }
-    Err(io::Error::other(format!("put {key} in the quarantine bucket: the server answers {}", reply.status)))
+fn put(remote: &mut Remote, key: &str, headers: Headers, size: u64, body: Body<'_>) -> io::Result<()> {
+    // The bytes were verified when they were read from the drives; their checksum would take reading them twice.
+    let put = remote.put(key, headers, Payload { size, sha256: None }, body)?;
+    remote.expect(put, &[200], "put", key).map(drop)
 }
 
 /// The key in the quarantine bucket. What is no living object is kept apart; no bucket's name begins with `_`.
@@ -144,7 +130,7 @@ impl Taker for Quarantine {
             return Ok(());
         }
         if !self.is_new {
-            let there = self.remote.ask("HEAD", &key, "", Headers::new())?;
+            let there = self.remote.ask("HEAD", &key, "")?;
             let missing = found.bytes_missing().to_string();
             if there.status == 200
                 && there.header(ID) == Some(&found.id)
@@ -153,15 +139,13 @@ impl Taker for Quarantine {
                 return Ok(());
             }
         }
-        let put = self.remote.put(&key, headers(found), found.size, &mut |sink| salvage.read(found, sink))?;
-        check(&put, &key)
+        put(&mut self.remote, &key, headers(found), found.size, &mut |sink| salvage.read(found, sink))
     }
 
     fn finish(&mut self, report: &Report) -> io::Result<()> {
         let document = manifest::report(report).to_string().into_bytes();
         let kind = vec![("content-type".to_owned(), b"application/json".to_vec())];
-        let put = self.remote.put(REPORT, kind, document.len() as u64, &mut |sink| sink(&document))?;
-        check(&put, REPORT)?;
+        put(&mut self.remote, REPORT, kind, document.len() as u64, &mut |sink| sink(&document))?;
         match self.too_large {
             0 => Ok(()),
             count => {

@@ -3,10 +3,12 @@
 //! Bodies are not in it. What a backup is good for: when tables are lost on more drives than there are copies of them, they
 //! are put back (`restore`), and the log volumes that are left say what came after.
 
+mod files;
 mod restore;
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -20,6 +22,7 @@ use crate::index::{self, Opened};
 use crate::node::{Node, lock};
 use crate::store::Store;
 
+pub use files::{BackupFile, backup_files};
 pub use restore::{Outcome, PartitionRestored, RestoreOptions, RestoreRefusal, Restored, restore};
 
 /// The name of the manifest in a backup's directory. Written last: without it there is no backup.
@@ -135,7 +138,8 @@ async fn take(node: &Arc<Node>, began: Timestamp, dir: PathBuf) -> Result<Taken,
 }
 
 fn prepare(dir: &Path) -> io::Result<()> {
-    match fs::create_dir(dir) {
+    // Names of buckets and keys are in it: nobody else is to read them, wherever it lies.
+    match fs::DirBuilder::new().mode(0o700).create(dir) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
             if fs::read_dir(dir)?.next().is_some() {
                 return Err(io::Error::new(ErrorKind::AlreadyExists, "it is not empty"));

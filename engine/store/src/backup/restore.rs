@@ -7,7 +7,7 @@
 //! alive, and nothing may ever be freed by them: a mark on every drive makes each start read-only. Without the mark a
 //! restore is allowed only where no commit can be missing, and then it is as if the tables had never been lost.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -16,12 +16,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use types::Timestamp;
 
+use super::files::named_in;
 use super::{MANIFEST_NAME, hash, read_tables, sync_dir, write_whole};
-use crate::drive::{INDEX_NAME, RESTORED_NAME};
+use crate::drive::{INDEX_NAME, PLACED_NAME, RESTORED_NAME};
 use crate::format::backup::{MANIFEST_BYTES_MAX, Manifest, Mark, PartitionTables};
+use crate::format::placed::Placed;
 use crate::format::topology::Topology;
 use crate::ids::{DeploymentId, DriveId, PartitionId};
-use crate::salvage::{Logs, Refusal, Source, Tables};
+use crate::salvage::{DriveFound, Logs, Refusal, Source, Tables};
 use crate::topology;
 
 /// What to put where.
@@ -35,6 +37,9 @@ pub struct RestoreOptions {
     pub read_only: bool,
     /// Replace tables that count, too.
     pub force: bool,
+    /// Where no drive is here on which the tables would count, put them on others: from the next start on these count, and
+    /// those that are not here never again.
+    pub elsewhere: bool,
 }
 
 /// What was done.
@@ -45,6 +50,8 @@ pub struct Restored {
     pub partitions: Vec<PartitionRestored>,
     /// Commits behind the backup may be missing: the drives were marked, and are read-only from now on.
     pub is_incomplete: bool,
+    /// Partitions of which the tables were put on drives where they count from the next start on.
+    pub elsewhere: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,7 +115,8 @@ impl fmt::Display for RestoreRefusal {
             ),
             RestoreRefusal::NoPlace(partition) => write!(
                 f,
-                "none of the drives is here on which the tables of partition {} would count; nothing was touched",
+                "none of the drives is here on which the tables of partition {} would count: bring one of them back. If they are \
+                 gone for good, --elsewhere puts the tables on the drives that are here; nothing was touched",
                 partition.0
             ),
             RestoreRefusal::Incomplete { partitions } => write!(
@@ -152,7 +160,7 @@ pub fn restore(options: &RestoreOptions) -> Result<Restored, RestoreRefusal> {
     let mut wanted = Vec::new();
     for (id, tables) in (0..).map(PartitionId).zip(&manifest.partitions) {
         if options.force || !has_tables(&source, topology, id) {
-            wanted.push((id, tables, places(&source, topology, id)?));
+            wanted.push((id, tables, places(&source, topology, id, options.elsewhere)?));
         }
     }
     let logs = Logs::survey(&source, |_| {});
@@ -169,15 +177,28 @@ pub fn restore(options: &RestoreOptions) -> Result<Restored, RestoreRefusal> {
             write_whole(&drive.dir, RESTORED_NAME, &mark).map_err(failed)?;
         }
     }
+    let mut placed: BTreeMap<&Path, Vec<PartitionId>> = BTreeMap::new();
     for (id, tables, places) in &wanted {
-        let from = options.from.join(INDEX_NAME).join(id.0.to_string());
-        for place in places {
-            put(&from, tables, place, restored).map_err(|error| RestoreRefusal::Io { path: place.clone(), error })?;
+        let name = id.0.to_string();
+        let from = options.from.join(INDEX_NAME).join(&name);
+        for dir in &places.dirs {
+            let place = dir.join(INDEX_NAME).join(&name);
+            put(&from, tables, &place, restored).map_err(|error| RestoreRefusal::Io { path: place, error })?;
+            if !places.count {
+                placed.entry(dir).or_default().push(*id);
+            }
         }
+    }
+    // Behind the tables: what is said to be there is there.
+    for (dir, partitions) in placed {
+        let (epoch, epoch_id) = (topology.number, topology.id);
+        let record = Placed { deployment: ours, epoch, epoch_id, restored, partitions }.encode();
+        let failed = |error| RestoreRefusal::Io { path: dir.join(PLACED_NAME), error };
+        write_whole(dir, PLACED_NAME, &record).map_err(failed)?;
     }
     let outcome = |partition| {
         let found = wanted.iter().find(|(id, ..)| *id == partition);
-        found.map_or(Outcome::Kept, |(.., places)| Outcome::Restored { copies: places.len() })
+        found.map_or(Outcome::Kept, |(.., places)| Outcome::Restored { copies: places.dirs.len() })
     };
     let partitions = (0..topology.partition_count()).map(PartitionId);
     Ok(Restored {
@@ -185,6 +206,7 @@ pub fn restore(options: &RestoreOptions) -> Result<Restored, RestoreRefusal> {
         created: manifest.created,
         partitions: partitions.map(|partition| PartitionRestored { partition, outcome: outcome(partition) }).collect(),
         is_incomplete: short > 0,
+        elsewhere: wanted.iter().filter(|(.., places)| !places.count).count(),
     })
 }
 
@@ -193,7 +215,7 @@ fn now() -> Timestamp {
     Timestamp(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
 }
 
-fn read_manifest(from: &Path) -> Result<Manifest, RestoreRefusal> {
+pub(super) fn read_manifest(from: &Path) -> Result<Manifest, RestoreRefusal> {
     let path = from.join(MANIFEST_NAME);
     let read = fs::metadata(&path).and_then(|metadata| {
         if metadata.len() > MANIFEST_BYTES_MAX {
@@ -209,18 +231,14 @@ fn read_manifest(from: &Path) -> Result<Manifest, RestoreRefusal> {
 
 /// Every file has its length and checksum, and every partition's tables can be read to their end.
 fn verify(from: &Path, manifest: &Manifest) -> Result<(), RestoreRefusal> {
-    for (id, tables) in (0_u16..).zip(&manifest.partitions) {
-        let dir = from.join(INDEX_NAME).join(id.to_string());
-        for file in &tables.files {
-            let path = dir.join(&file.name);
-            let what = match hash(&path) {
-                Ok((len, _)) if len != file.len => format!("it has {len} bytes and should have {}", file.len),
-                Ok((_, sha256)) if sha256 != file.sha256 => "its checksum is not the one in the manifest".to_owned(),
-                Ok(_) => continue,
-                Err(error) => error.to_string(),
-            };
+    for file in named_in(manifest) {
+        let path = from.join(&file.name);
+        if let Err(what) = file.check(&path) {
             return Err(RestoreRefusal::Backup { path, what });
         }
+    }
+    for (id, tables) in (0_u16..).zip(&manifest.partitions) {
+        let dir = from.join(INDEX_NAME).join(id.to_string());
         match read_tables(&dir) {
             Ok(ckpt) if ckpt == tables.ckpt => {}
             Ok(_) => {
@@ -241,18 +259,39 @@ fn has_tables(source: &Source, topology: &Topology, partition: PartitionId) -> b
     tables.is_there() && (tables.counts || !topology.is_any_in_sync(partition))
 }
 
-/// Directories in which the partition's tables count.
-fn places(source: &Source, topology: &Topology, partition: PartitionId) -> Result<Vec<PathBuf>, RestoreRefusal> {
-    let counting: BTreeSet<DriveId> = match topology.is_any_in_sync(partition) {
-        true => topology.in_set().filter(|drive| topology.is_in_sync(partition, *drive)).collect(),
-        false => {
-            let copies = topology::copies(topology, partition, |_| false);
-            copies.into_iter().map(|index| topology.drives[index].drive).collect()
-        }
+/// Drives for a partition's tables.
+struct Places {
+    dirs: Vec<PathBuf>,
+    /// They count there already. Otherwise a record has the next start make them count (`node::placed`).
+    count: bool,
+}
+
+fn places(
+    source: &Source,
+    topology: &Topology,
+    partition: PartitionId,
+    elsewhere: bool,
+) -> Result<Places, RestoreRefusal> {
+    // A drive without a topology is none that a start would use.
+    let is_found = |found: &&DriveFound, drive: DriveId| found.identity == Ok(drive) && found.epoch.is_ok();
+    let here = |drive: DriveId| source.drives.iter().find(|found| is_found(found, drive));
+    let dirs = |drives: &mut dyn Iterator<Item = DriveId>| -> Vec<PathBuf> {
+        drives.filter_map(here).map(|found| found.dir.clone()).collect()
     };
-    let here = source.drives.iter().filter(|drive| drive.identity.as_ref().is_ok_and(|id| counting.contains(id)));
-    let places: Vec<PathBuf> = here.map(|drive| drive.dir.join(INDEX_NAME).join(partition.0.to_string())).collect();
-    if places.is_empty() { Err(RestoreRefusal::NoPlace(partition)) } else { Ok(places) }
+    let is_recorded = topology.is_any_in_sync(partition);
+    if is_recorded {
+        let dirs = dirs(&mut topology.in_set().filter(|drive| topology.is_in_sync(partition, *drive)));
+        if !dirs.is_empty() {
+            return Ok(Places { dirs, count: true });
+        }
+        if !elsewhere {
+            return Err(RestoreRefusal::NoPlace(partition));
+        }
+    }
+    // As the start chooses that finds these drives alone.
+    let copies = topology::copies(topology, partition, |drive| here(drive).is_none());
+    let dirs = dirs(&mut copies.into_iter().map(|index| topology.drives[index].drive));
+    if dirs.is_empty() { Err(RestoreRefusal::NoPlace(partition)) } else { Ok(Places { dirs, count: !is_recorded }) }
 }
 
 /// Puts the tables in one place. What was there is renamed; a crash in between leaves nothing, or all of it.

@@ -6,10 +6,12 @@ use std::time::Duration;
 use types::{Attributes, BucketName, DeleteCondition, Etag, ObjectKey, WriteCondition};
 
 use super::*;
-use crate::drive::{RESTORED_NAME, VOLUMES_NAME};
+use crate::drive::{PLACED_NAME, RESTORED_NAME, VOLUMES_NAME};
 use crate::error::Error;
+use crate::format::drive::Identity;
+use crate::format::topology::Topology;
 use crate::salvage::Refusal;
-use crate::{CommitPut, Config};
+use crate::{CommitPut, Config, topology};
 
 const BUCKET: &str = "bucket";
 
@@ -91,7 +93,7 @@ fn backed_up(root: &Path) -> (Vec<PathBuf>, PathBuf) {
 }
 
 fn options(dirs: &[PathBuf], from: &Path) -> RestoreOptions {
-    RestoreOptions { from: from.to_owned(), dirs: dirs.to_vec(), read_only: false, force: true }
+    RestoreOptions { from: from.to_owned(), dirs: dirs.to_vec(), read_only: false, force: true, elsewhere: false }
 }
 
 fn log_files(dirs: &[PathBuf]) -> Vec<PathBuf> {
@@ -147,6 +149,82 @@ fn with_commits_missing_the_drives_are_marked_and_every_start_is_read_only() {
         });
         assert!(dirs.iter().all(|dir| dir.join(RESTORED_NAME).exists()));
     }
+}
+
+/// As if log volumes had been freed: of every partition only the copy on the drive `only` counts.
+fn count_only(dirs: &[PathBuf], only: usize) {
+    let file = |dir: &PathBuf| dir.join(crate::drive::TOPOLOGY_NAME);
+    let held = Topology::decode_file(&fs::read(file(&dirs[0])).unwrap()).unwrap().0;
+    let mut next = topology::next(&held, 0x5eed, held.start, &[]);
+    let id = Identity::decode_file(&fs::read(dirs[only].join(crate::drive::IDENTITY_NAME)).unwrap()).unwrap().drive;
+    let place = next.drives.iter().position(|member| member.drive == id).unwrap();
+    next.in_sync = vec![1 << place; usize::from(next.partition_count())];
+    for dir in dirs {
+        fs::write(file(dir), [held.encode(), next.encode()].concat()).unwrap();
+    }
+}
+
+/// Drives of which the one that alone has tables that count is away, its directory, the backup, and where it is.
+fn without_tables(root: &Path) -> (Vec<PathBuf>, PathBuf, PathBuf) {
+    let (dirs, backup) = backed_up(root);
+    count_only(&dirs, 0);
+    let away = root.join("away");
+    fs::rename(&dirs[0], &away).unwrap();
+    (dirs, backup, away)
+}
+
+fn refused_start(dirs: &[PathBuf]) -> String {
+    let (config, said) = (config(dirs), Arc::new(Mutex::new(String::new())));
+    let inner = said.clone();
+    let main = move || async move {
+        let refused = crate::open(config).await.expect_err("no copy counts");
+        *inner.lock().unwrap() = refused.to_string();
+    };
+    rt::run_alone(rt::Config::new(1), main).expect("runs");
+    said.lock().unwrap().clone()
+}
+
+const BOTH: [&str; 2] = ["before", "after"];
+
+/// Which of these are there, and whether more can be put, under which key.
+fn started(dirs: &[PathBuf], more: &'static str) -> (Vec<bool>, bool) {
+    with_store(dirs, move || async move {
+        let mut there = Vec::new();
+        for key in BOTH {
+            there.push(has(key).await);
+        }
+        (there, put(more, 100_000).await.is_ok())
+    })
+}
+
+#[test]
+fn tables_go_to_other_drives_when_those_that_count_are_gone_and_never_count_again() {
+    let root = tempfile::tempdir().unwrap();
+    let (dirs, backup, away) = without_tables(root.path());
+    let options = RestoreOptions { force: false, ..options(&dirs, &backup) };
+    let refused = restore(&options).unwrap_err();
+    assert!(matches!(refused, RestoreRefusal::NoPlace(PartitionId(0))), "{refused}");
+    assert!(refused_start(&dirs).contains("no copy"));
+    let restored = restore(&RestoreOptions { elsewhere: true, ..options }).unwrap();
+    assert!(restored.elsewhere == 4 && !restored.is_incomplete, "{restored:?}");
+    assert_eq!(started(&dirs, "more"), (vec![true; 2], true));
+    assert!(dirs.iter().all(|dir| !dir.join(PLACED_NAME).exists()), "the epoch says it now");
+    // Then it comes back, with tables of which it knows that they count.
+    fs::remove_dir_all(&dirs[0]).ok();
+    fs::rename(&away, &dirs[0]).unwrap();
+    let there =
+        with_store(&dirs, || async { (has("after").await, has("more").await, put("yet more", 5).await.is_ok()) });
+    assert_eq!(there, (true, true, true));
+}
+
+#[test]
+fn one_drive_that_knows_of_its_restored_tables_is_enough() {
+    let root = tempfile::tempdir().unwrap();
+    let (dirs, backup, _) = without_tables(root.path());
+    restore(&RestoreOptions { elsewhere: true, ..options(&dirs, &backup) }).unwrap();
+    // As a crash leaves it between the first record and the second. Each partition is on all three drives.
+    dirs[2..].iter().for_each(|dir| fs::remove_file(dir.join(PLACED_NAME)).unwrap());
+    assert_eq!(started(&dirs, "more"), (vec![true; 2], true));
 }
 
 #[test]

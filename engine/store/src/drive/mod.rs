@@ -32,6 +32,8 @@ pub(crate) const INDEX_NAME: &str = "index";
 pub(crate) const LOCK_NAME: &str = "hafiz.lock";
 /// Lies on drives whose tables were restored and lack commits: nothing is written, and nothing freed.
 pub(crate) const RESTORED_NAME: &str = "restored";
+/// Lies on drives on which tables were restored that did not count there; the next start makes them count.
+pub(crate) const PLACED_NAME: &str = "placed";
 /// What is written aside and renamed ends so.
 pub(crate) const ASIDE_SUFFIX: &str = ".new";
 /// What is kept for whoever wants to look, out of the way of what replaced it, ends so, with a number.

@@ -19,7 +19,7 @@ const VERSION: u16 = 1;
 const MARK_MAGIC: &[u8; 8] = b"HAFIZRST";
 const MARK_VERSION: u16 = 1;
 /// Bounds what a manifest makes its reader hold.
-pub(crate) const MANIFEST_BYTES_MAX: u64 = 256 << 20;
+pub const MANIFEST_BYTES_MAX: u64 = 256 << 20;
 /// Name, length and checksum of a file with a name of one letter.
 const FILE_LEN_MIN: usize = 1 + 1 + 8 + 32;
 

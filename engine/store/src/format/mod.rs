@@ -11,6 +11,7 @@ pub(crate) mod batch;
 pub(crate) mod drive;
 pub(crate) mod fragment;
 pub(crate) mod lost;
+pub(crate) mod placed;
 pub(crate) mod places;
 pub(crate) mod record;
 pub(crate) mod scrub;

@@ -11,6 +11,7 @@ use rt::file::FileLock;
 use super::creations::Creations;
 use super::epoch::{Unwritten, write_everywhere};
 use super::flag::Flag;
+use super::placed::count_placed;
 use super::{Config, INSTANCES, Node, SHARDS_MAX, places, watch};
 use crate::drive::{Drive, Looked, RESTORED_NAME, State, form, look, write_whole};
 use crate::heal::Heal;
@@ -104,7 +105,9 @@ async fn start(mut config: Config, mut looked: Vec<Looked>, mut chosen: Chosen) 
     let newest = looked.iter().map(|looked| looked.newest_start).max().unwrap_or(0).max(chosen.topology.start.value());
     let number = StartNumber::new(if planted::is(Bug::StartNumberReused) { newest.max(1) } else { newest + 1 })
         .ok_or(OpenError::StartsUsedUp)?;
+    let placed = count_placed(&drives, &mut chosen).await;
     let topology = write_epoch(&config, &drives, &mut chosen, number).await?;
+    placed.remove().await;
     for drive in drives.iter().filter(|drive| !topology.is_in(drive.id) && drive.is_usable()) {
         if !planted::is(Bug::StaleDriveUsed) {
             drive.set_out();
