@@ -82,7 +82,7 @@ fn the_wall_clock_jumps_and_timers_do_not() {
     assert_eq!(world.fault_count(Fault::ClockJump), 0, "nobody has seen it yet");
     let ahead = read(&mut world) - before;
     assert!((2 * HOUR as u64..2 * HOUR as u64 + 1_000_000).contains(&ahead), "{ahead}");
-    world.jump_wall_clock(i64::MIN);
+    world.jump_wall_clock(-20 * 365 * 24 * HOUR);
     let slept = async {
         let (began, behind) = (time::now(), time::wall_clock());
         time::sleep(Duration::from_secs(3)).await;
