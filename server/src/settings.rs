@@ -155,7 +155,8 @@ impl Settings {
         match (&self.root_user, &self.root_password) {
             (Some(user), Some(password)) => {
                 // The same rule as for every identity, so that a refusal comes before any drive is touched.
-                iam::Identity::new(user, password, "", "").map_err(|error| format!("root {error}"))?;
+                let identity = iam::Identity::new(user, password, "", "");
+                identity.map_err(|error| format!("root-user and root-password: {error}"))?;
             }
             (None, None) => {}
             (Some(_), None) => return Err("root-user is given without root-password: give both or neither".to_owned()),

@@ -228,6 +228,12 @@ impl Core {
         self.frozen.set(false);
     }
 
+    /// Drops what hanging drives hold back: it holds on to the drives.
+    pub(super) fn drop_hung(&self) {
+        let drives = self.drives.borrow().clone();
+        drives.iter().for_each(|drive| drive.drop_hung());
+    }
+
     pub(super) fn end_process(&self) {
         self.crash_at.set(None);
     }

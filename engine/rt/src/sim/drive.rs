@@ -234,6 +234,10 @@ impl Drive {
         Ok(bytes)
     }
 
+    pub(super) fn drop_hung(&self) {
+        self.hung.take();
+    }
+
     pub(super) fn crash(&self, core: &Core) {
         self.power.set(self.power.get() + 1);
         self.hung.take();

@@ -307,6 +307,7 @@ impl Drop for World {
         self.drop_process();
         let outside = self.outside.clone();
         inside(&outside, || outside.executor.close());
+        self.core.drop_hung();
     }
 }
 
