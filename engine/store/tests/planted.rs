@@ -80,11 +80,9 @@ fn scenarios(bug: Bug) -> &'static [Scenario] {
 /// The seed to begin with: one that caught the bug when it was tried. It need not do so for ever.
 fn first_seed(bug: Bug) -> u64 {
     match bug {
-        Bug::FlushCoversLaterWrites => 250,
         Bug::LogFreedUncovered => 24,
         Bug::CompactionBlind => 41,
         Bug::FailedStaysDecided => 16,
-        Bug::LogAcknowledgedEarly => 8,
         Bug::RecoveryTrustsTail => 16,
         _ => 1,
     }
