@@ -10,6 +10,7 @@ import disks
 import journal
 import values
 from deployment import Broken
+from results import Results
 
 BLOCK = 1 << 16
 DELAY_SECONDS = 0.2
@@ -17,7 +18,7 @@ STRUCK_SECONDS_MAX = 30
 
 
 def run(rig):
-    results = Results()
+    results = Results("block")
     drives = disks.Disks(["ext4", "xfs"])
     try:
         drives.mount()
@@ -26,17 +27,7 @@ def run(rig):
     finally:
         drives.remove()
     beyond_parity(results, rig)
-    print(f"block self-test: {results.passed} passed, {results.failed} failed")
-    return results.failed
-
-
-class Results:
-    passed = failed = 0
-
-    def expect(self, what, is_so):
-        self.passed += bool(is_so)
-        self.failed += not is_so
-        print(f"block self-test: {what}: {'as it should' if is_so else 'NOT AS IT SHOULD'}")
+    return results.end()
 
 
 def rules(results, drives, number):

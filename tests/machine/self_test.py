@@ -4,6 +4,7 @@ import journal
 import verify
 from deployment import Broken
 from recorded import until
+from results import Results
 
 WRITES = 40
 LOAD_SECONDS = 5
@@ -12,7 +13,7 @@ FLUSHES_BY_THE_WAY_MAX = WRITES // 2
 
 
 def run(rig):
-    results = Results()
+    results = Results("machine")
     chain(results, rig)
     rig.fresh()
     lines, began = rig.load(LOAD_SECONDS)
@@ -31,17 +32,7 @@ def run(rig):
     results.expect("a guest without flushes sends none", not [at for at in kept.get("marks", []) if at > began])
     results.expect("a guest without flushes loses what it acknowledged", state(rig, kept["times"][-1], lines, "all"))
     rig.drop()
-    print(f"machine self-test: {results.passed} passed, {results.failed} failed")
-    return results.failed
-
-
-class Results:
-    passed = failed = 0
-
-    def expect(self, what, is_so):
-        self.passed += bool(is_so)
-        self.failed += not is_so
-        print(f"machine self-test: {what}: {'as it should' if is_so else 'NOT AS IT SHOULD'}")
+    return results.end()
 
 
 def chain(results, rig):

@@ -7,6 +7,7 @@ import time
 import disks
 import verify
 from deployment import Broken
+from results import Results
 
 # States of one recording that are looked at for each lie.
 TRIES = 12
@@ -14,7 +15,7 @@ BLOCK = 1 << 20
 
 
 def run(rig):
-    results = Results()
+    results = Results("power")
     chain(results)
     rig.record()
     recording = rig.recording
@@ -27,17 +28,7 @@ def run(rig):
     results.expect("four drives that lie, and lose the last writes", any(states(rig, moments, "order", liars)))
     results.expect("a journal that claims a later moment", any(states(rig, moments, "all", claims=10**8)))
     rig.drop()
-    print(f"power self-test: {results.passed} passed, {results.failed} failed")
-    return results.failed
-
-
-class Results:
-    passed = failed = 0
-
-    def expect(self, what, is_so):
-        self.passed += bool(is_so)
-        self.failed += not is_so
-        print(f"power self-test: {what}: {'as it should' if is_so else 'NOT AS IT SHOULD'}")
+    return results.end()
 
 
 def chain(results):
