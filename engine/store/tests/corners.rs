@@ -17,6 +17,7 @@ use harness::healing::{
     DRIVE_BYTES, Damage, LIMIT, LOOK_EVERY, OBJECTS, Run, add_drive, add_seventh, bytes, census, check_all, damage,
     fill, key, len_of, placed, put, read, rebuilt, until, with_spare,
 };
+use harness::run::for_each_seed;
 
 /// More operations than any run has.
 const NEVER: u64 = 1 << 40;
@@ -52,7 +53,7 @@ fn slots_whose_first_pages_have_rotted_are_not_made_anew_without_what_they_hold(
 
 #[test]
 fn a_drain_leaves_nothing_behind_that_could_not_be_read_for_a_moment() {
-    for seed in 1..=8 {
+    for_each_seed(8, |seed| {
         let mut run = Run::new(seed, 1);
         run.run(fill);
         let dir = PathBuf::from("/heal-d1");
@@ -87,12 +88,12 @@ fn a_drain_leaves_nothing_behind_that_could_not_be_read_for_a_moment() {
         }
         run.world.faults(&run.dirs[0], |faults| faults.read_error = 0.0);
         run.run(async |store, bucket| check_all(&store, bucket, 0..OBJECTS).await);
-    }
+    });
 }
 
 #[test]
 fn a_start_that_cannot_read_some_of_the_log_loses_none_of_it() {
-    for seed in 1..=20 {
+    for_each_seed(20, |seed| {
         let mut run = Run::new(seed, 1);
         (run.hurried, run.log_slot_bytes) = (false, 8 << 20);
         // Cut off before anything is flushed.
@@ -107,7 +108,7 @@ fn a_start_that_cannot_read_some_of_the_log_loses_none_of_it() {
         }
         run.world.faults(&run.dirs[0], |faults| faults.read_error = 0.0);
         run.run(async |store, bucket| check_all(&store, bucket, 0..OBJECTS).await);
-    }
+    });
 }
 
 /// Puts until the drives are full; how many objects there are.
@@ -518,7 +519,7 @@ fn a_volume_that_was_being_made_when_the_power_went_is_nothing_to_stop_at() {
 #[test]
 fn no_power_cut_while_volumes_are_made_on_one_drive_refuses_the_next_start() {
     let mut crashed = 0;
-    for seed in 1..=30 {
+    for_each_seed(30, |seed| {
         let mut run = Run::new(seed, 1);
         (run.log_slot_bytes, run.data_slot_bytes) = (256 << 10, 1 << 20);
         for _ in 0..4 {
@@ -530,6 +531,6 @@ fn no_power_cut_while_volumes_are_made_on_one_drive_refuses_the_next_start() {
             }));
         }
         run.run(async |_, _| {});
-    }
+    });
     assert!(crashed > 20, "{crashed} were cut off before they were through");
 }

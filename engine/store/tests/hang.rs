@@ -16,6 +16,11 @@ fn a_drive_that_hangs_for_ever_is_taken_out_and_stops_nobody() {
 }
 
 #[test]
+fn a_volume_without_anything_in_it_that_a_crash_left_short_keeps_no_hanging_drive_in() {
+    hangs::for_ever(21);
+}
+
+#[test]
 fn a_drive_that_answers_again_in_time_is_used_again() {
     for_each_seed(SEEDS, hangs::for_a_while);
 }

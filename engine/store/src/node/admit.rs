@@ -14,7 +14,9 @@ use crate::drive::{Drive, Looked, State, equip};
 use crate::error::{Error, Result};
 use crate::format::topology::DRIVES_MAX;
 use crate::ids::DriveId;
+use crate::space;
 use crate::topology::{AdmitError, Found, OpenError, may_retire, may_shrink};
+use crate::volume::Volume;
 
 /// How long a drive that is to leave waits for volumes that are being made, and how often it looks.
 const CREATIONS_WAIT_MAX: Duration = Duration::from_secs(20);
@@ -43,9 +45,9 @@ impl Node {
         rt::call(ShardId(0), move || async move { rt::spawn(retire_here(node, id)).await }).await
     }
 
-    /// Whether some volume could not be read any more without these drives. What hollow slots have does not count.
-    pub(super) fn is_any_needed(&self, drives: &[DriveId]) -> bool {
-        self.volumes().iter().any(|volume| {
+    /// The volumes that could not be read any more without these drives. What hollow slots have does not count.
+    pub(crate) fn unreadable_without(&self, drives: &[DriveId]) -> Vec<Arc<Volume>> {
+        let is_unreadable = |volume: &Arc<Volume>| {
             let width = volume.geometry.width();
             let solid = volume.solid_slots();
             let goes = |slot: usize| drives.contains(&volume.drive(slot).id);
@@ -54,7 +56,8 @@ impl Node {
             let counts = |slot: usize| solid & (1 << slot) != 0 && !volume.drive(slot).is_behind();
             let left = (0..width).filter(|&slot| counts(slot) && !goes(slot)).count();
             holds && left < usize::from(volume.geometry.data)
-        })
+        };
+        self.volumes().into_iter().filter(is_unreadable).collect()
     }
 
     /// Whether no other drive has a copy of some tables that counts and is known to be whole. While tables do not count yet the
@@ -105,7 +108,7 @@ async fn retire_leaving(node: &Arc<Node>, id: DriveId) -> Result<()> {
         }
         rt::time::sleep(CREATIONS_LOOK_EVERY).await;
     }
-    if node.is_any_needed(&[id]) {
+    if space::is_any_needed(node, &[id]).await {
         return Err(Error::Unavailable(
             "data would be lost: parity cannot make up for it, or not yet; drain the drive first",
         ));

@@ -11,6 +11,7 @@ use super::{Node, lock, write};
 use crate::drive::Drive;
 use crate::error::{Error, Result};
 use crate::ids::{DriveId, PartitionId};
+use crate::space;
 use crate::topology::{self, Topology, may_shrink};
 
 /// A drive that has not written an epoch after so long is done without, if it can be.
@@ -77,7 +78,7 @@ async fn take_out_hung_here(node: Arc<Node>, mut hung: Vec<DriveId>) {
     let dirs = dirs.join(", ");
     let outcome = if !may_shrink(members, members - hung.len(), node.topology().parity) {
         Err(Error::Unavailable("too few drives would be left"))
-    } else if node.is_any_needed(&hung) {
+    } else if space::is_any_needed(&node, &hung).await {
         Err(Error::Unavailable("parity cannot make up for it"))
     } else if node.hold_last_tables(&hung) {
         Err(Error::Unavailable("the only good copy of some index tables is there"))
@@ -185,7 +186,7 @@ pub(super) async fn change(
         // without; else the epoch comes to nothing, and is tried again by whoever wants it.
         let gone: Vec<DriveId> = out.iter().chain(&failed).chain(&late).copied().collect();
         let kept = counts.in_set().filter(|drive| !gone.contains(drive)).count();
-        let costs_data = || node.is_any_needed(&gone) || node.hold_last_tables(&gone);
+        let costs_data = || !node.unreadable_without(&gone).is_empty() || node.hold_last_tables(&gone);
         if !late.is_empty() && (!may_shrink(members, kept, counts.parity) || costs_data()) {
             return Err(Error::Unavailable("a drive does not answer"));
         }

@@ -55,7 +55,7 @@ static MOVED_BYTES: telemetry::Counter =
 /// room for: what was begun is finished, and frees more than it takes.
 pub(super) async fn compact_log_volumes(store: &Rc<ShardStore>) -> Result<()> {
     let full = store.node().is_full();
-    let census = Census::take().await;
+    let census = Census::take().await?;
     let mut sparse: Vec<Sparse> = Vec::new();
     for volume in store.node().volumes().iter().filter(|volume| volume.class == Class::Log) {
         let (live, room) = (census.live(volume.id), room(volume));

@@ -15,6 +15,8 @@ mod remains;
 pub(crate) mod reserve;
 mod volumes;
 
+pub(crate) use volumes::is_any_needed;
+
 #[cfg(feature = "sim")]
 pub use audit::audit;
 

@@ -13,7 +13,7 @@ use crate::ids::{DriveId, PartitionId, VolumeId};
 use crate::node::Node;
 use crate::partition::Live;
 use crate::planted::{self, Bug};
-use crate::store::ShardStore;
+use crate::store::{ShardStore, try_local};
 use crate::volume::{Class, Volume};
 
 static REMOVED: telemetry::Counter =
@@ -34,8 +34,8 @@ pub(super) struct Census {
 }
 
 impl Census {
-    /// Asks every shard. Counters and checkpoints are those of durable entries.
-    pub(super) async fn take() -> Census {
+    /// Asks every shard. Counters and checkpoints are those of durable entries. `NotFound` while the store is being closed.
+    pub(super) async fn take() -> Result<Census> {
         let mut census = Census {
             live: HashMap::new(),
             ckpts: Vec::new(),
@@ -46,16 +46,16 @@ impl Census {
         };
         for shard in 0..rt::shard_count() {
             let answer = rt::call(ShardId(shard), || async {
-                let store = crate::store::local();
+                let store = try_local().ok_or(Error::NotFound)?;
                 let partitions = store.partitions().all();
                 let live: Vec<_> = partitions.iter().flat_map(|partition| partition.all_live()).collect();
                 let ckpts: Vec<_> = partitions.iter().map(|partition| (partition.id(), partition.ckpt())).collect();
                 let copies: Vec<_> = partitions.iter().map(|partition| store.whole_copies(partition)).collect();
                 let damaged = partitions.iter().any(|partition| partition.is_damaged());
                 let any_bad = partitions.iter().any(|partition| partition.has_bad_copies());
-                (live, ckpts, copies, any_bad, store.partitions().any_failed(), damaged)
+                Ok::<_, Error>((live, ckpts, copies, any_bad, store.partitions().any_failed(), damaged))
             });
-            let (live, ckpts, copies, any_bad, uncertain, damaged) = answer.await;
+            let (live, ckpts, copies, any_bad, uncertain, damaged) = answer.await?;
             census.any_bad |= any_bad;
             census.copies.extend(copies);
             live.into_iter().for_each(|(volume, live)| *census.live.entry(volume).or_default() += live);
@@ -63,12 +63,22 @@ impl Census {
             census.uncertain |= uncertain;
             census.damaged |= damaged;
         }
-        census
+        Ok(census)
     }
 
     /// Whether all copies that each partition shall have are there: after drives came or went the next flush makes them.
     fn is_copied(&self, node: &Node) -> bool {
         self.copies.iter().all(|(id, there)| node.partition_copies(*id).iter().all(|drive| there.contains(&drive.id)))
+    }
+
+    /// The proof that nobody needs a volume; see `free_dead_volumes`. It was idle before this census was taken.
+    fn is_dead(&self, node: &Node, volume: &Volume) -> bool {
+        let id = volume.id;
+        let unneeded = match volume.class {
+            Class::Data => true,
+            Class::Log => self.is_covered(id) && self.is_copied(node),
+        };
+        unneeded && !self.damaged && self.live(id) == Live::default() && !(self.uncertain && id.start() == node.start)
     }
 
     pub(super) fn live(&self, volume: VolumeId) -> Live {
@@ -96,21 +106,16 @@ fn is_before(volume: VolumeId, at: VolumeId) -> bool {
 /// partition counts a live byte. For a log volume: every checkpoint lies beyond it, and no partition counts a live byte.
 /// The first half is looked at before the counters are asked, so that nothing can become live in between.
 pub(super) async fn free_dead_volumes(store: &Rc<ShardStore>) -> Result<()> {
-    let start = store.node().start;
     let idle: BTreeSet<VolumeId> =
         store.node().volumes().iter().filter(|v| is_idle(v) && !v.is_mended()).map(|v| v.id).collect();
-    let census = Census::take().await;
+    let census = Census::take().await?;
     if census.damaged {
         return Ok(());
     }
     let mut dead = Vec::new();
     for id in idle {
         let Ok(volume) = store.node().volume(id).await else { continue };
-        let unneeded = match volume.class {
-            Class::Data => true,
-            Class::Log => census.is_covered(id) && census.is_copied(store.node()),
-        };
-        if unneeded && census.live(id) == Live::default() && !(census.uncertain && id.start() == start) {
+        if census.is_dead(store.node(), &volume) {
             dead.push(ProvenDead::new(id));
         }
     }
@@ -132,6 +137,24 @@ pub(super) async fn free_dead_volumes(store: &Rc<ShardStore>) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whether anything that is needed could not be read without these drives. Volumes that are proved dead do not count: they are
+/// only still there, and a crash may have left them with fewer slots than parity makes up for. Asks all shards when there
+/// are volumes to judge.
+pub(crate) async fn is_any_needed(node: &Node, drives: &[DriveId]) -> bool {
+    let unreadable = node.unreadable_without(drives);
+    if unreadable.iter().any(|volume| !is_idle(volume)) {
+        return true;
+    }
+    if unreadable.is_empty() {
+        return false;
+    }
+    match Census::take().await {
+        Ok(census) => unreadable.iter().any(|volume| !census.is_dead(node, volume)),
+        // What is not known is assumed.
+        Err(_) => true,
+    }
 }
 
 /// Before a log volume goes it is made durable which tables count: from then on a partition without any of these copies is

@@ -30,17 +30,17 @@ pub(crate) struct Value {
 }
 
 impl Value {
+    /// The id, then xorshift's words.
     pub(crate) fn bytes(self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(self.len + 16);
-        let mut state = self.id | 1;
-        bytes.extend(self.id.to_le_bytes());
-        while bytes.len() < self.len {
+        let mut bytes = vec![0; self.len];
+        let (mut state, mut word) = (self.id | 1, self.id);
+        for chunk in bytes.chunks_mut(8) {
+            chunk.copy_from_slice(&word.to_le_bytes()[..chunk.len()]);
             state ^= state << 13;
             state ^= state >> 7;
             state ^= state << 17;
-            bytes.extend(state.to_le_bytes());
+            word = state;
         }
-        bytes.truncate(self.len);
         bytes
     }
 }
@@ -298,14 +298,18 @@ impl Progress {
     }
 }
 
-/// Runs the seeds that `HAFIZ_SIM_FIRST` and `HAFIZ_SIM_SEEDS` ask for; else so many, from 1 on.
-pub(crate) fn for_each_seed(default_count: u64, run: impl Fn(u64)) {
-    let number = |name: &str, default: u64| match std::env::var(name) {
-        Ok(value) => value.parse().unwrap_or_else(|_| panic!("{name} is a number")),
-        Err(_) => default,
+/// Runs a scenario with so many seeds from 1 on, or with those that the environment asks for: `HAFIZ_SIM_FIRST` and
+/// `HAFIZ_SIM_SEEDS` say them themselves, `HAFIZ_SIM_ROUND=n` means as many as without it, after those of the rounds before.
+pub(crate) fn for_each_seed(default_count: u64, mut run: impl FnMut(u64)) {
+    let number = |name: &str| {
+        let value = std::env::var(name).ok()?;
+        Some(value.parse::<u64>().unwrap_or_else(|_| panic!("{name} is a number")))
     };
-    let first = number("HAFIZ_SIM_FIRST", 1);
-    for seed in first..first + number("HAFIZ_SIM_SEEDS", default_count) {
+    let first = number("HAFIZ_SIM_FIRST").unwrap_or_else(|| 1 + number("HAFIZ_SIM_ROUND").unwrap_or(0) * default_count);
+    let count = number("HAFIZ_SIM_SEEDS").unwrap_or(default_count);
+    for seed in first..first + count {
         run(seed);
     }
+    // What tests/sim/run adds up.
+    println!("\nseeds: {count} from {first}");
 }
