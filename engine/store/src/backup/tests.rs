@@ -9,9 +9,10 @@ use super::*;
 use crate::drive::{PLACED_NAME, RESTORED_NAME, VOLUMES_NAME};
 use crate::error::Error;
 use crate::format::drive::Identity;
-use crate::format::record::{Body, Record};
+use crate::format::record::{Body, BucketRecord, BucketState, Record};
 use crate::format::topology::Topology;
 use crate::index::keys;
+use crate::partition::Change;
 use crate::salvage::Refusal;
 use crate::space::recount;
 use crate::volume::{Class, Volume};
@@ -430,6 +431,51 @@ fn an_acceptance_that_ends_anywhere_leaves_the_mark_or_all_of_it() {
     with_store(&dirs, || async { crate::here().accept_until(10).await }).unwrap();
     assert!(!is_marked(&dirs));
     with_store(&dirs, is_whole_and_writable);
+}
+
+/// Records of buckets as the tables have them.
+async fn bucket_states() -> Vec<(String, BucketState)> {
+    let records = crate::here().shard().bucket_records().await.expect("read");
+    records.into_iter().map(|record| (record.name.as_str().to_owned(), record.state)).collect()
+}
+
+#[test]
+fn a_start_on_marked_drives_leaves_buckets_as_they_are() {
+    let root = tempfile::tempdir().unwrap();
+    let (dirs, backup) = (dirs(root.path()), root.path().join("backup"));
+    let to = backup.clone();
+    with_store(&dirs, move || async move {
+        let store = crate::here();
+        let name = BucketName::parse(BUCKET).expect("valid");
+        store.create_bucket(&name, Vec::new()).await.expect("created");
+        put("before", 100_000).await.expect("put");
+        // As a crash leaves it in the middle of a delete.
+        let [record] = &store.shard().bucket_records().await.expect("read")[..] else { panic!("one bucket") };
+        let deleting = BucketRecord { state: BucketState::Deleting, ..record.clone() };
+        commit(PartitionId::BUCKETS, |change| change.put(keys::bucket(BUCKET), deleting.encode())).await;
+        assert!(matches!(back_up(to).await, BackupState::Done { .. }));
+    });
+    log_files(&dirs).iter().for_each(|file| fs::remove_file(file).unwrap());
+    restore(&RestoreOptions { read_only: true, ..options(&dirs, &backup) }).unwrap();
+    for _ in 0..2 {
+        let states = with_store(&dirs, || async {
+            assert!(has("before").await);
+            bucket_states().await
+        });
+        assert_eq!(states, [(BUCKET.to_owned(), BucketState::Deleting)]);
+    }
+    with_store(&dirs, || async { crate::here().accept_restored().await }).unwrap();
+    let states = with_store(&dirs, bucket_states);
+    assert_eq!(states, [(BUCKET.to_owned(), BucketState::Live)]);
+}
+
+/// Commits a change of index entries.
+async fn commit(partition: PartitionId, build: impl FnOnce(&mut Change)) {
+    let store = crate::here();
+    let partition = store.shard().partition(partition).expect("it is here");
+    let mut change = Change::default();
+    build(&mut change);
+    partition.decide(store.shard().log(), |_| change).expect("decided").1.await.expect("durable");
 }
 
 fn bucket() -> BucketId {
