@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use crate::accept::{self, Acceptance};
 use crate::admin::{self, Question};
 use crate::inspect::{self, Inspection};
 use crate::nearest::suggestion;
@@ -18,6 +19,7 @@ pub(crate) enum Command {
     Inspect(Inspection),
     Recover(Recovery),
     Restore(Restoration),
+    Accept(Acceptance),
     /// To a running server.
     Ask(Question),
     /// Writes the generated part of docs/tuning.md: to standard output, or into the file.
@@ -64,6 +66,7 @@ pub(crate) fn parse(arguments: &[String]) -> Result<Command, String> {
         "recover" => recover::parse(rest).map(Command::Recover),
         "backup" if asks_for_help => Ok(Command::Help(Topic::Backup)),
         "restore" if asks_for_help => Ok(Command::Help(Topic::Restore)),
+        "restore" if rest.iter().any(|a| a == "--accept") => accept::parse(rest).map(Command::Accept),
         "restore" => restore::parse(rest).map(Command::Restore),
         "drive" if asks_for_help => Ok(Command::Help(Topic::Drive)),
         "heal" if asks_for_help => Ok(Command::Help(Topic::Heal)),
@@ -233,7 +236,10 @@ it again. Takes the server's settings. Exit code 1 when something keeps the serv
         Topic::Restore => format!(
             "{}\nFor stopped drives of the deployment that the backup is of. Verifies the whole backup, then puts back the tables\n\
              of partitions of which no copy that counts is left; what was there is renamed. The next start replays what the\n\
-             logs have behind the backup. Exit code 1 when it is refused: then nothing was touched.\n{}",
+             logs have behind the backup. Exit code 1 when it is refused: then nothing was touched.\n{}\n\
+             With --accept: takes what an incomplete restore gave back as all there is. Says what that costs, and with\n\
+             --discard does it: counts anew what is alive, from every record, and takes away the mark that made the drives\n\
+             read-only. The next start frees what nothing names. Exit code 1 when the mark is still there.\n",
             restore::USAGE,
             restore::FLAGS_USAGE
         ),

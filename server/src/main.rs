@@ -4,6 +4,7 @@
 //! Invariants: one table of settings feeds everything that names a setting; no password is ever a default; nothing is
 //! printed that is secret, but for a new password, once, to a terminal.
 
+mod accept;
 mod admin;
 mod banner;
 mod braces;
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
         Ok(Command::Restore(restoration)) => {
             with_settings(restoration.flags.clone(), |settings, _| restore::run(&restoration, &settings))
         }
+        Ok(Command::Accept(acceptance)) => accept::run(&acceptance),
         Ok(Command::Ask(question)) => {
             with_settings(question.flags.clone(), |settings, _| admin::run(&question, &settings))
         }

@@ -137,6 +137,16 @@ pub(crate) fn run(recovery: &Recovery, settings: &Settings) -> ExitCode {
     }
 }
 
+/// What is on the drives, and that as text. Takes and changes nothing.
+pub(crate) fn look(dirs: &[PathBuf]) -> Result<(Report, String), String> {
+    let recovery = Recovery { dirs: dirs.to_vec(), ..parse(&[".".to_owned()])? };
+    let options = Options { memory_bytes: MEMORY_BYTES, deleted: false, unnamed: true, deployment: None };
+    let salvage = Salvage::open(dirs, options).map_err(|error| error.to_string())?;
+    let report = salvage.run(&mut |_| Ok(())).map_err(|error| error.to_string())?;
+    let text = show::report(&report, &recovery);
+    Ok((report, text))
+}
+
 /// Takes what is found, one after another.
 trait Taker {
     fn take(&mut self, salvage: &Salvage, found: &Found) -> io::Result<()>;

@@ -15,6 +15,7 @@ use crate::{braces, cli};
 pub(crate) const USAGE: &str = "\
 hafiz restore --from DIR DIR... [--read-only] [--elsewhere] [--force]
 hafiz restore --from s3://BUCKET/PREFIX --endpoint URL DIR... [flags]
+hafiz restore --accept DIR... [--discard] [--accept-missing]
 ";
 
 pub(crate) const FLAGS_USAGE: &str = "

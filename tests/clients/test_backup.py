@@ -6,12 +6,13 @@ import random
 import re
 import subprocess
 import threading
+import time
 
 import botocore.exceptions
 import conftest
 import pytest
 import server as hafiz
-from test_recover import age, body_of, lose_tables, runbook
+from test_recover import FREE_SECONDS_MAX, age, body_of, lose_tables, runbook
 
 KEYS = {"HAFIZ_ROOT_USER": hafiz.USER, "HAFIZ_ROOT_PASSWORD": hafiz.PASSWORD}
 
@@ -199,6 +200,107 @@ def test_with_commits_missing_a_restore_is_read_only_and_nothing_is_freed(aged, 
 def keys_of(deployment):
     s3 = conftest.sdk(deployment)
     return {entry["Key"] for page in s3.get_paginator("list_objects_v2").paginate(Bucket="one") for entry in page["Contents"]}
+
+
+def data_volumes(deployment):
+    """Volumes of large bodies on any drive, by the class in their first pages."""
+    found = set()
+    for path in (path for drive in deployment.dirs for path in (drive / "volumes").iterdir()):
+        try:
+            with path.open("rb") as file:
+                if file.read(69)[68] == 2:
+                    found.add(path.name.split(".")[0])
+        except FileNotFoundError:
+            pass
+    return found
+
+
+def upload_part(s3, upload, number, body):
+    done = s3.upload_part(Bucket="one", Key="upload", UploadId=upload, PartNumber=number, Body=body)
+    return {"PartNumber": number, "ETag": done["ETag"]}
+
+
+def test_an_incomplete_restore_is_accepted_when_that_is_asked_for_and_broken_off_as_often_as_one_likes(aged, tmp_path):
+    deployment, bodies = aged
+    backup = tmp_path / "backup"
+    s3 = conftest.sdk(deployment)
+    put(s3, {}, "small", 3_000)
+    put(s3, {}, "replaced", 700_000)
+    pieces = [body_of("piece1", 5 << 20), body_of("piece2", 5 << 20), body_of("piece3", 100_000)]
+    upload = s3.create_multipart_upload(Bucket="one", Key="upload")["UploadId"]
+    parts = [upload_part(s3, upload, 1, pieces[0])]
+    hafiz_says("backup", "--to", backup, "--endpoint", deployment.endpoint)
+    put(s3, {}, "since", 1_200_000)
+    put(s3, {}, "replaced", 800_000)
+    upload_part(s3, upload, 2, pieces[1])
+    for key in ("large2", "small"):
+        s3.delete_object(Bucket="one", Key=key)
+    age(deployment)
+    assert deployment.stop() == 0
+    for words in (["--accept"], ["--accept", "--discard"]):
+        assert "nothing to accept" in hafiz_says("restore", *words, *deployment.dirs, code=1)
+    lose_all_tables(deployment)
+    hafiz_says("restore", "--from", backup, *deployment.dirs, "--read-only")
+    deployment.start()
+    for words in (["--accept"], ["--accept", "--discard"]):
+        assert "is in use by" in hafiz_says("restore", *words, *deployment.dirs, code=1)
+    assert deployment.stop() == 0
+    before = tree(deployment.dirs)
+
+    def as_written(text):
+        text = text.replace("/data{1..6}", f"{deployment.place}/drive{{1..6}}")
+        path = f"{hafiz.BINARY.parent}:/usr/bin:/bin"
+        return ["bash", "-euc", text], hafiz.environment(PATH=path)
+
+    look, accept = runbook("Backup of the metadata")[-2:]
+    command, environment = as_written(look)
+    said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300, env=environment).stdout
+    assert "no record names" in said and "--discard" in said and tree(deployment.dirs) == before, said
+    random_of, said = random.Random(11), ""
+    command, environment = as_written(f"exec {accept}")
+    for seconds in [random_of.uniform(0.05, 2) for _ in range(8)] + [300]:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
+        try:
+            said = process.communicate(timeout=seconds)[0]
+            break
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+    assert process.returncode == 0 and "are all there is now" in said, said
+    assert not any((drive / "restored").exists() for drive in deployment.dirs)
+    assert re.search(r"[1-3] objects or parts of uploads, \d+ bytes, are short", said), said
+    deployment.start()
+    s3 = conftest.sdk(deployment)
+    # What was deleted or replaced since is back as it was, but for the room that was given back before.
+    back = {"large2", "small", "replaced"}
+    assert keys_of(deployment) == bodies.keys() | back
+    check(s3, {key: body for key, body in bodies.items() if key != "large2"})
+    said = hafiz_says("verify", "--endpoint", deployment.endpoint, code=2)
+    assert all(key in said for key in ("large2", "small")), said
+    for key in back:
+        s3.delete_object(Bucket="one", Key=key)
+    del bodies["large2"]
+    assert [part["PartNumber"] for part in s3.list_parts(Bucket="one", Key="upload", UploadId=upload)["Parts"]] == [1]
+    parts += [upload_part(s3, upload, number, pieces[number - 1]) for number in (2, 3)]
+    s3.complete_multipart_upload(Bucket="one", Key="upload", UploadId=upload, MultipartUpload={"Parts": parts})
+    bodies["upload"] = b"".join(pieces)
+    put(s3, bodies, "new", 1_500_000)
+    put(s3, bodies, "large0", 900_000)
+    # Two starts later what nothing names is freed, and everything that is named is there.
+    age(deployment)
+    check(conftest.sdk(deployment), bodies)
+    assert keys_of(deployment) == bodies.keys()
+    hafiz_says("verify", "--endpoint", deployment.endpoint)
+    # What was counted is exact: with the last object goes the last volume.
+    s3 = conftest.sdk(deployment)
+    for key in bodies:
+        s3.delete_object(Bucket="one", Key=key)
+    assert deployment.stop() == 0
+    deployment.start()
+    deadline = time.monotonic() + FREE_SECONDS_MAX
+    while data_volumes(deployment):
+        assert time.monotonic() < deadline, "volumes without a living object are not freed"
+        time.sleep(0.2)
 
 
 def test_tables_of_drives_that_are_gone_for_good_come_back_on_others(aged, tmp_path):
@@ -406,7 +508,7 @@ def test_the_runbooks_work_as_they_are_written(aged, other, tmp_path):
         assert done.returncode == code, (text, done)
         return done.stdout
 
-    backup, to_other, restore, from_other = runbook("Backup of the metadata")
+    backup, to_other, restore, from_other, *_ = runbook("Backup of the metadata")
     assert "64 partitions" in run(backup)
     assert "64 partitions" in run(to_other)
     assert deployment.stop() == 0

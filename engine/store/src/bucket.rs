@@ -170,8 +170,11 @@ impl ShardStore {
     }
 
     /// What a start does before it serves: a delete that was under way was never acknowledged, so the bucket lives on;
-    /// what dead buckets left behind is cleared.
+    /// what dead buckets left behind is cleared. Where nothing is committed all stays as it is.
     pub(crate) async fn resume_buckets(&self) -> Result<()> {
+        if self.node().is_restored() {
+            return self.publish_buckets().await;
+        }
         for record in self.bucket_records().await? {
             match record.state {
                 BucketState::Live => {}

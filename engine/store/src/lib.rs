@@ -39,8 +39,8 @@ mod verification;
 mod volume;
 
 pub use backup::{
-    BackupFile, BackupState, MANIFEST_NAME, Outcome, PartitionRestored, RestoreOptions, RestoreRefusal, Restored,
-    Taken, backup_files, restore,
+    Accepted, BackupFile, BackupState, MANIFEST_NAME, Outcome, PartitionRestored, RestoreOptions, RestoreRefusal,
+    Restored, Taken, backup_files, restore, restore_mark,
 };
 pub use bucket::Bucket;
 pub use drives::{DriveState, DriveStatus};

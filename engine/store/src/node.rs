@@ -28,7 +28,7 @@ use rt::file::FileLock;
 pub use crate::topology::{AdmitError, OpenError};
 
 use crate::backup::BackupState;
-use crate::drive::{Blame, Drive, Kind, Op, State, blame};
+use crate::drive::{Blame, Drive, Kind, Op, RESTORED_NAME, State, blame};
 use crate::error::{Error, Result};
 use crate::heal::Heal;
 use crate::ids::{DeploymentId, DriveId, PartitionId, StartNumber, VolumeId};
@@ -230,6 +230,18 @@ impl Node {
         self.restored
     }
 
+    /// Drives that have the mark of an incomplete restore: since the start all that are used.
+    pub(crate) fn marked_drives(&self) -> Vec<Arc<Drive>> {
+        let topology = self.topology();
+        self.drives().iter().filter(|drive| topology.is_in(drive.id)).cloned().collect()
+    }
+
+    /// Takes the mark off a drive; durable when it returns.
+    pub(crate) async fn unmark(&self, drive: &Drive) -> io::Result<()> {
+        rt::file::unlink(drive.dir.join(RESTORED_NAME)).await?;
+        rt::file::sync_dir(&drive.dir).await
+    }
+
     /// Whether new data is refused because the reserve is in use.
     pub(crate) fn is_full(&self) -> bool {
         self.reserve.is_full()
@@ -246,6 +258,16 @@ impl Node {
     /// Errors: `NotFound` when there is none of that id: it was removed, or all of its drives are gone.
     pub(crate) async fn volume(&self, id: VolumeId) -> Result<Arc<Volume>> {
         read(&self.volumes).get(&id).cloned().ok_or(Error::NotFound)
+    }
+
+    /// Whether the volume is there, on enough drives to be read.
+    pub(crate) fn can_read(&self, id: VolumeId) -> bool {
+        let volumes = read(&self.volumes);
+        let is_readable = |volume: &Arc<Volume>| {
+            let readable = (0..volume.geometry.width()).filter(|slot| volume.is_readable(*slot)).count();
+            readable >= usize::from(volume.geometry.data)
+        };
+        volumes.get(&id).is_some_and(is_readable)
     }
 
     pub(crate) fn set_unborn(&self, unborn: Vec<VolumeId>) {

@@ -342,7 +342,7 @@ impl Change {
 }
 
 /// How far an extent reaches from its place: what `e/` begins with (the owner's index key follows) and `g/` holds.
-fn place_value(extent: &Extent) -> Vec<u8> {
+pub(crate) fn place_value(extent: &Extent) -> Vec<u8> {
     let mut value = Vec::with_capacity(12);
     value.extend(extent.len.to_le_bytes());
     value.extend(extent.stripe_data.to_le_bytes());

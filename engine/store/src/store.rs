@@ -191,9 +191,6 @@ pub async fn open(config: Config) -> std::result::Result<Summary, StartError> {
     here().at_owner(PartitionId::BUCKETS, |store| async move { store.resume_buckets().await }).await?;
     if node.is_restored() {
         telemetry::warn!("the tables were restored and lack commits: nothing is written or freed, copy what is there");
-        for shard in 0..rt::shard_count() {
-            rt::call(ShardId(shard), || async { local().log().refuse() }).await;
-        }
     }
     for shard in 0..rt::shard_count() {
         rt::call(ShardId(shard), || async { local().resume() }).await;
@@ -604,9 +601,12 @@ impl ShardStore {
         (partition.id(), holders.map(|drive| drive.id).collect())
     }
 
-    /// Opens the log; from here on commits are taken.
+    /// Opens the log; from here on commits are taken, unless the tables lack some.
     async fn begin(&self, opening: Opening, damaged: &[PartitionId]) -> Result<()> {
         let log = Log::open(self.node.clone(), opening, self.partitions.clone()).await?;
+        if self.node.is_restored() {
+            log.refuse();
+        }
         self.partitions.begin(log.position());
         for id in damaged {
             if let Some(partition) = self.partitions.get(*id) {

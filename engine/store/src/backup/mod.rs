@@ -3,6 +3,7 @@
 //! Bodies are not in it. What a backup is good for: when tables are lost on more drives than there are copies of them, they
 //! are put back (`restore`), and the log volumes that are left say what came after.
 
+mod accept;
 mod files;
 mod restore;
 
@@ -22,6 +23,7 @@ use crate::index::{self, Opened};
 use crate::node::{Node, lock};
 use crate::store::Store;
 
+pub use accept::{Accepted, restore_mark};
 pub use files::{BackupFile, backup_files};
 pub use restore::{Outcome, PartitionRestored, RestoreOptions, RestoreRefusal, Restored, restore};
 

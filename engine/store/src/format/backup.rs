@@ -128,10 +128,6 @@ impl Mark {
         super::wrap(MARK_MAGIC, MARK_VERSION, &content, total)
     }
 
-    #[cfg_attr(
-        not(any(test, feature = "fuzz")),
-        expect(dead_code, reason = "for who looks at a drive: that it is there counts")
-    )]
     pub(crate) fn decode(bytes: &[u8]) -> Result<Mark, Invalid> {
         let (_, content) = super::unwrap(MARK_MAGIC, MARK_VERSION, bytes)?;
         let mut fields = Reader::new(content);

@@ -183,6 +183,11 @@ pub(crate) fn spaces_with_bodies() -> [(Vec<u8>, Vec<u8>); 3] {
     [CURRENT, UPLOAD, VERSIONS].map(|tag| (vec![tag], vec![tag + 1]))
 }
 
+/// All uploads and their parts.
+pub(crate) fn all_uploads() -> (Vec<u8>, Vec<u8>) {
+    (vec![UPLOAD], vec![UPLOAD + 1])
+}
+
 pub(crate) fn extent(volume: VolumeId, at: SlotOffset) -> Vec<u8> {
     with_volume(EXTENT, volume, at)
 }
@@ -192,7 +197,6 @@ pub(crate) fn dead(volume: VolumeId, at: SlotOffset) -> Vec<u8> {
 }
 
 /// All extents of the partition.
-#[cfg(feature = "sim")]
 pub(crate) fn all_extents() -> (Vec<u8>, Vec<u8>) {
     (vec![EXTENT], vec![EXTENT + 1])
 }

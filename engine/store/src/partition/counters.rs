@@ -156,6 +156,18 @@ impl Counters {
         }
     }
 
+    /// Takes these as all there is.
+    pub(super) fn replace(&mut self, live: HashMap<VolumeId, Live>, usage: HashMap<BucketId, Usage>) {
+        let volumes = self.live.keys().chain(live.keys()).map(|volume| Counter::Live(*volume));
+        let buckets = self.usage.keys().chain(usage.keys()).map(|bucket| Counter::Usage(*bucket));
+        self.changed.extend(volumes.chain(buckets).map(keys::counter));
+        (self.live, self.usage) = (live, usage);
+    }
+
+    pub(super) fn are(&self, live: &HashMap<VolumeId, Live>, usage: &HashMap<BucketId, Usage>) -> bool {
+        (&self.live, &self.usage) == (live, usage)
+    }
+
     pub(super) fn durable(&self, bucket: BucketId) -> Usage {
         self.usage.get(&bucket).copied().unwrap_or_default()
     }

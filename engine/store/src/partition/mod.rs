@@ -4,6 +4,7 @@
 //! where readers see it), flushed into the tree, and let go when every copy has it. Applied in LSN order: one durable LSN
 //! rules visibility, acknowledgement and checkpoints.
 
+mod correct;
 mod counters;
 mod flush;
 mod locks;

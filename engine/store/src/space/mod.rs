@@ -11,6 +11,7 @@ pub(crate) mod moved;
 pub(crate) mod proof;
 mod punch;
 pub(crate) mod readers;
+pub(crate) mod recount;
 mod remains;
 pub(crate) mod reserve;
 mod volumes;
