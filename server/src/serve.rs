@@ -29,6 +29,8 @@ use crate::settings::Settings;
 const WRITES_INTERVAL: Duration = Duration::from_secs(1);
 /// How often the certificate files are looked at.
 const CERTIFICATES_INTERVAL: Duration = Duration::from_secs(10);
+/// How often drives are asked how they do. They notice wear over days; what fails at once shows by itself.
+const SMART_INTERVAL: Duration = Duration::from_secs(600);
 /// What the canonical id of the owner is padded to: as long as those of AWS.
 const OWNER_ID_LEN: usize = 64;
 
@@ -206,6 +208,7 @@ async fn serve(run: &Arc<Run>, summary: &store::StartSummary, stopping: &Watch<b
     let address = listen_everywhere(run, &service).await?;
     run.health.set_ready(true);
     drop(rt::spawn(watch_writes(run.clone())));
+    drop(rt::spawn(watch_smart(run.clone())));
 
     let mut warnings = run.warnings.clone();
     if let Origin::Kept { file, readable_by_others: true } = &credentials.origin {
@@ -319,6 +322,14 @@ async fn watch_writes(run: Arc<Run>) {
     while run.health.is_ready() {
         run.health.set_writable(store::here().accepts_writes());
         rt::time::sleep(WRITES_INTERVAL).await;
+    }
+}
+
+/// Has the drives asked how they do, and what is wrong with them logged and shown in the metrics.
+async fn watch_smart(run: Arc<Run>) {
+    while run.health.is_ready() {
+        ops::admin::ask_drives(&store::here()).await;
+        rt::time::sleep(SMART_INTERVAL).await;
     }
 }
 

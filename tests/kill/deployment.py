@@ -14,6 +14,7 @@ import server as hafiz
 PARITY = {1: 0, 2: 1, 3: 1, 4: 2, 5: 2, 6: 2}
 START_SECONDS_MAX = 60
 STOP_SECONDS_MAX = 60
+METRICS_SECONDS_MAX = 10
 POLL_SECONDS = 0.002
 LISTENING = re.compile(r"^listening on https?://\S+:(\d+)$", re.MULTILINE)
 # A panic, or an assert that failed.
@@ -145,10 +146,13 @@ class Deployment:
         if code != 0:
             raise Broken(f"the server stopped with {code}: {self.tail()}")
 
+    def metrics(self):
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=METRICS_SECONDS_MAX) as page:
+            return page.read().decode()
+
     def counters(self):
         """The server's own counts, since its start."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=10) as page:
-            lines = [line.split() for line in page.read().decode().splitlines()]
+        lines = [line.split() for line in self.metrics().splitlines()]
         return {line[0]: int(float(line[1])) for line in lines if line and line[0] in COUNTERS}
 
     def complaints(self):

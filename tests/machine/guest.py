@@ -29,9 +29,10 @@ NEEDED = {
     "strip": "binutils",
     "losetup": "mount",
     "dd": "coreutils",
+    "e2fsck": "e2fsprogs",
 }
-# What the guest takes from this machine, with the libraries that they need: Busybox knows no direct I/O here.
-TOOLS = ["losetup", "dd"]
+# What the guest takes from this machine, with the libraries that they need: Busybox knows no direct I/O and no checker here.
+TOOLS = ["losetup", "dd", "e2fsck"]
 
 
 def prepare():

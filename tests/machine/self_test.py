@@ -1,5 +1,8 @@
 """Whether the rig would see a violation: what reaches the drives, and lies that must be found out."""
 
+import json
+import re
+
 import journal
 import verify
 from deployment import Broken
@@ -10,12 +13,17 @@ WRITES = 40
 LOAD_SECONDS = 5
 # Of the flushes that the guest's kernel makes by itself while nothing is asked to be durable.
 FLUSHES_BY_THE_WAY_MAX = WRITES // 2
+# The drive that is made to warn, and bits of what it says then.
+WARNS = 2
+SPARE_LOW, TEMPERATURE = 1, 2
+FAILING = re.compile(r'^hafiz_drive_failing\{drive="(\w+)",device="\w+"\} (\d+)$', re.MULTILINE)
 
 
 def run(rig):
     results = Results("machine")
     chain(results, rig)
     rig.fresh()
+    health(results, rig)
     lines, began = rig.load(LOAD_SECONDS)
     kept = rig.keep()
     ends = sorted(line["t"] for line in lines if line.get("outcome") == "ok")
@@ -46,6 +54,49 @@ def chain(results, rig):
     drives = len(rig.machine.dirs)
     results.expect(f"{WRITES} durable writes to each of {drives} drives, {durable} flushes", durable >= drives * WRITES)
     results.expect(f"{WRITES} other writes, {plain} flushes", plain <= drives * FLUSHES_BY_THE_WAY_MAX)
+
+
+def health(results, rig):
+    """What the server says of its drives is what these say of themselves, through the guest's loop devices."""
+    listed = drives(rig)
+    results.expect("each drive has a SMART log", [len(drive["smart"]) for drive in listed] == [1] * len(listed))
+    results.expect("no drive warns", [drive["health"] for drive in listed] == ["ok"] * len(listed))
+    results.expect("no metric warns", failing(rig) == dict.fromkeys((drive["id"] for drive in listed), 0))
+    warned = listed[WARNS - 1]
+    warn(rig, SPARE_LOW | TEMPERATURE)
+    expect = ["ok"] * len(listed)
+    expect[WARNS - 1] = "failing"
+    listed = drives(rig)
+    results.expect("a drive that warns is named", [drive["health"] for drive in listed] == expect)
+    says = [device["warnings"] for drive in listed for device in drive["smart"]]
+    results.expect("and why", says[WARNS - 1] == ["spare low", "temperature"] and not any(says[: WARNS - 1] + says[WARNS:]))
+    results.expect("in the metrics as well", [name for name, value in failing(rig).items() if value] == [warned["id"]])
+    drives(rig)
+    lines = [line for line in rig.machine.log.read_text(errors="replace").splitlines() if "a drive says that it fails" in line]
+    results.expect("and once in the log", len(lines) == 1 and f"drive={warned['id']}" in lines[0])
+    shown = [line.split() for line in rig.ask("drive", "list").stdout.splitlines()]
+    results.expect("and in the table", [row[0] for row in shown if "failing:" in row] == [warned["id"]])
+    warn(rig, 0)
+    results.expect("until it is over", [drive["health"] for drive in drives(rig)] == ["ok"] * len(listed))
+
+
+def warn(rig, bits):
+    """The drive warns of this from now on."""
+    rig.machine.tell("qom-set", path=f"/machine/peripheral/nvme{WARNS}", property="smart_critical_warning", value=bits)
+
+
+def drives(rig):
+    """What the server lists of the drives, in the order of their directories."""
+    listed = rig.ask("drive", "list", "--json")
+    if listed.returncode != 0:
+        raise Broken(f"drive list: exit code {listed.returncode}: {listed.stderr[-800:]}")
+    listed = {drive["dir"]: drive for drive in json.loads(listed.stdout)["drives"]}
+    return [listed[str(directory)] for directory in rig.machine.dirs]
+
+
+def failing(rig):
+    """The metric of each drive, by its id."""
+    return {found[1]: int(found[2]) for found in FAILING.finditer(rig.machine.metrics())}
 
 
 def state(rig, at, lines, how="any", lies=(), claims=0):

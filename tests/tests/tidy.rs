@@ -327,6 +327,8 @@ fn text_files() -> Vec<(String, String)> {
             let is_made = SKIPPED.contains(&name.as_str()) || name.starts_with("target-");
             if kind.is_dir() && !is_made {
                 folders.push(entry.path());
+            } else if name == ".git" {
+                // In a worktree it is a file, which names the repository's folder on this machine.
             } else if kind.is_file() && entry.metadata().is_ok_and(|metadata| metadata.len() <= TEXT_BYTES_MAX) {
                 // Seeds of the fuzzer and the like are no text.
                 let Ok(text) = fs::read_to_string(entry.path()) else { continue };

@@ -20,6 +20,7 @@ pub mod file;
 mod interleavings;
 mod mailbox;
 pub mod net;
+pub mod nvme;
 mod offload;
 pub mod random;
 mod shard;

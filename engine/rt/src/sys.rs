@@ -315,3 +315,68 @@ pub(crate) fn seek_data(fd: &OwnedFd, from: u64) -> io::Result<Option<u64>> {
         error => Err(error),
     }
 }
+
+/// Major and minor number of a device.
+pub(crate) fn device_numbers(dev: u64) -> (u32, u32) {
+    (libc::major(dev), libc::minor(dev))
+}
+
+/// Of the SMART log of an NVMe drive.
+pub(crate) const NVME_LOG_BYTES: usize = 512;
+
+/// `struct nvme_passthru_cmd` of linux/nvme_ioctl.h.
+#[repr(C)]
+#[derive(Default)]
+struct NvmeCommand {
+    opcode: u8,
+    flags: u8,
+    reserved: u16,
+    nsid: u32,
+    cdw2: u32,
+    cdw3: u32,
+    metadata: u64,
+    addr: u64,
+    metadata_len: u32,
+    data_len: u32,
+    cdw10: u32,
+    cdw11: u32,
+    cdw12: u32,
+    cdw13: u32,
+    cdw14: u32,
+    cdw15: u32,
+    timeout_ms: u32,
+    result: u32,
+}
+
+const _: () = assert!(size_of::<NvmeCommand>() == 72);
+
+/// `NVME_IOCTL_ADMIN_CMD`: read and write, the size of the command, 'N', 0x41.
+const NVME_ADMIN: u32 = 3 << 30 | (size_of::<NvmeCommand>() as u32) << 16 | (b'N' as u32) << 8 | 0x41;
+const NVME_GET_LOG_PAGE: u8 = 0x02;
+const NVME_LOG_SMART: u32 = 0x02;
+/// The log of the drive, not of one of its namespaces.
+const NVME_ALL_NAMESPACES: u32 = u32::MAX;
+
+/// Reads the SMART log of an NVMe drive, by its controller or a namespace. Needs `CAP_SYS_ADMIN`.
+///
+/// Blocks until the drive answers, or the kernel gives up after a minute.
+pub(crate) fn nvme_smart_log(drive: &std::fs::File, log: &mut [u8; NVME_LOG_BYTES]) -> io::Result<()> {
+    let mut command = NvmeCommand {
+        opcode: NVME_GET_LOG_PAGE,
+        nsid: NVME_ALL_NAMESPACES,
+        addr: log.as_mut_ptr() as u64,
+        data_len: NVME_LOG_BYTES as u32,
+        // Which log, and how many words of four bytes, less one.
+        cdw10: NVME_LOG_SMART | (NVME_LOG_BYTES as u32 / 4 - 1) << 16,
+        // The kernel's own limit, for when an admin command is late, the kernel resets the controller, with all that is in
+        // flight: a drive that is busy with itself for some seconds must not be hit by the question how it does.
+        timeout_ms: 0,
+        ..NvmeCommand::default()
+    };
+    // SAFETY: `command` is laid out as the kernel has it and lives until the call returns, and so does `log`, a live mutable
+    // slice whose address and length are in it: the kernel writes to these two and keeps neither.
+    match check(unsafe { libc::ioctl(drive.as_raw_fd(), NVME_ADMIN as _, &mut command) })? {
+        0 => Ok(()),
+        status => Err(io::Error::other(format!("the drive refuses with status {status:#x}"))),
+    }
+}

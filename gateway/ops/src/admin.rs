@@ -2,6 +2,7 @@
 
 mod backup;
 mod json;
+mod smart;
 mod verify;
 
 use std::path::PathBuf;
@@ -13,6 +14,9 @@ use store::{AdmitError, DriveId, DriveState, DriveStatus, Error};
 use crate::Ops;
 use crate::gate::{Administrative, Authorized};
 use json::Json;
+use smart::Report;
+
+pub use smart::ask_drives;
 
 /// What may be asked. Drives are named by their ids.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,7 +94,7 @@ impl AdminReply {
 /// Does what is asked. A change goes on to its end, whether the client waits or not.
 pub async fn administer(ops: &Ops, request: Authorized<AdminRequest>) -> AdminReply {
     let outcome = match request.into_inner() {
-        AdminRequest::ListDrives => Ok(list_drives(ops)),
+        AdminRequest::ListDrives => Ok(list_drives(ops).await),
         AdminRequest::AddDrive { dir } => add_drive(ops, dir).await.map(|id| done("drive", id)),
         AdminRequest::TakeOutDrive { drive } => take_out_drive(ops, &drive).await,
         AdminRequest::ReplaceDrive { old, dir } => replace_drive(ops, &old, dir).await,
@@ -117,16 +121,18 @@ fn done(what: &str, id: DriveId) -> AdminReply {
     ok(Json::default().open('{').text(what, &id.to_string()).close('}').finish())
 }
 
-fn list_drives(ops: &Ops) -> AdminReply {
+async fn list_drives(ops: &Ops) -> AdminReply {
+    let drives = ops.store.drives();
+    let reports = smart::reports(&drives).await;
     let mut json = Json::default();
     json.open('{').name("drives").open('[');
-    for drive in ops.store.drives() {
-        drive_of(&mut json, &drive);
+    for (drive, report) in drives.iter().zip(&reports) {
+        drive_of(&mut json, drive, report);
     }
     ok(json.close(']').close('}').finish())
 }
 
-fn drive_of(json: &mut Json, drive: &DriveStatus) {
+fn drive_of(json: &mut Json, drive: &DriveStatus, report: &Report) {
     let state = match drive.state {
         DriveState::In if drive.is_draining => "draining",
         DriveState::In if drive.is_behind => "behind",
@@ -151,8 +157,9 @@ fn drive_of(json: &mut Json, drive: &DriveStatus) {
         .number("write_microseconds", micros(drive.write_latency))
         .number("flush_microseconds", micros(drive.flush_latency))
         .number("slots", drive.slots as u64)
-        .number("slots_lost", drive.slots_lost as u64)
-        .close('}');
+        .number("slots_lost", drive.slots_lost as u64);
+    report.write(json);
+    json.close('}');
 }
 
 fn micros(latency: Duration) -> u64 {
@@ -164,7 +171,7 @@ pub fn drive_metrics(ops: &Ops) -> String {
     let drives = ops.store.drives();
     let mut text = String::new();
     let mut metric = |name: &str, help: &str, value: &dyn Fn(&DriveStatus) -> Vec<(&'static str, f64)>| {
-        text += &format!("# HELP {name} {help}\n# TYPE {name} gauge\n");
+        text += &metric_head(name, help);
         for drive in &drives {
             for (labels, value) in value(drive) {
                 text += &format!("{name}{{drive=\"{}\"{labels}}} {value}\n", drive.id);
@@ -188,7 +195,11 @@ pub fn drive_metrics(ops: &Ops) -> String {
             (",op=\"flush\"", drive.flush_latency.as_secs_f64()),
         ]
     });
-    text
+    text + &smart::metrics(drives.iter().map(|drive| drive.id))
+}
+
+fn metric_head(name: &str, help: &str) -> String {
+    format!("# HELP {name} {help}\n# TYPE {name} gauge\n")
 }
 
 async fn add_drive(ops: &Ops, dir: PathBuf) -> Outcome<DriveId> {

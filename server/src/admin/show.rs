@@ -11,7 +11,8 @@ const LOST_SHOWN: usize = 20;
 
 pub(super) fn drives(reply: &Json) -> String {
     let mut rows = vec![
-        ["DRIVE", "STATE", "SIZE", "FREE", "USED", "TARGET", "SLOTS", "LOST", "ERRORS", "DIRECTORY"].map(str::to_owned),
+        ["DRIVE", "STATE", "SIZE", "FREE", "USED", "TARGET", "SLOTS", "LOST", "ERRORS", "HEALTH", "DIRECTORY"]
+            .map(str::to_owned),
     ];
     for drive in reply.list("drives") {
         let size = |name| match drive.number(name) {
@@ -28,10 +29,26 @@ pub(super) fn drives(reply: &Json) -> String {
             drive.number("slots").to_string(),
             drive.number("slots_lost").to_string(),
             (drive.number("read_errors") + drive.number("write_errors")).to_string(),
+            health(drive),
             drive.text("dir").to_owned(),
         ]);
     }
     table(&rows)
+}
+
+/// What the NVMe drives beneath a directory say of themselves, in a word, and what they warn of.
+fn health(drive: &Json) -> String {
+    let health = if drive.text("health").is_empty() { "-" } else { drive.text("health") };
+    let devices = drive.list("smart");
+    let mut details = Vec::new();
+    for name in ["warnings", "notes"] {
+        for detail in devices.iter().flat_map(|device| device.list(name)) {
+            if let Json::Text(detail) = detail {
+                details.push(detail.as_str());
+            }
+        }
+    }
+    if details.is_empty() { health.to_owned() } else { format!("{health}: {}", details.join(", ")) }
 }
 
 /// Columns as wide as their widest entry; the last one is not padded.
@@ -243,13 +260,29 @@ mod tests {
     #[test]
     fn drives_are_a_table_with_aligned_columns() {
         let reply = r#"{"drives":[{"id":"ab","dir":"/d0","state":"in","total_bytes":1099511627776,"free_bytes":5,
-            "used_bytes":4,"target_bytes":null,"read_errors":1,"write_errors":2,"slots":3,"slots_lost":0},{"id":"abc","dir":"/d1","state":"missing"}]}"#;
+            "used_bytes":4,"target_bytes":null,"read_errors":1,"write_errors":2,"slots":3,"slots_lost":0,
+            "health":"ok","smart":[{"warnings":[]}]},{"id":"abc","dir":"/d1","state":"missing"}]}"#;
         let text = drives(&Json::parse(reply).unwrap());
         assert_eq!(
             text,
-            "DRIVE  STATE    SIZE      FREE  USED  TARGET  SLOTS  LOST  ERRORS  DIRECTORY\n\
-             ab     in       1.00 TiB  5 B   4 B   -       3      0     3       /d0\n\
-             abc    missing  -         -     -     -       0      0     0       /d1\n"
+            "DRIVE  STATE    SIZE      FREE  USED  TARGET  SLOTS  LOST  ERRORS  HEALTH  DIRECTORY\n\
+             ab     in       1.00 TiB  5 B   4 B   -       3      0     3       ok      /d0\n\
+             abc    missing  -         -     -     -       0      0     0       -       /d1\n"
+        );
+    }
+
+    #[test]
+    fn health_is_a_word_and_what_the_drives_warn_of() {
+        let check = |reply: &str, expect: &str| assert_eq!(health(&Json::parse(reply).unwrap()), expect, "{reply}");
+        check("{}", "-");
+        check(r#"{"health":"none","smart":[]}"#, "none");
+        check(r#"{"health":"forbidden","smart":[{"device":"nvme0","unread":"forbidden"}]}"#, "forbidden");
+        check(r#"{"health":"ok","smart":[{"warnings":[],"notes":[]}]}"#, "ok");
+        check(r#"{"health":"ok","smart":[{"warnings":[],"notes":["worn 103%"]}]}"#, "ok: worn 103%");
+        check(
+            r#"{"health":"failing","smart":[{"warnings":["spare low"],"notes":["media errors 7"]},
+                {"warnings":["degraded","temperature"],"notes":[]}]}"#,
+            "failing: spare low, degraded, temperature, media errors 7",
         );
     }
 

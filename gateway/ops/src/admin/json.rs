@@ -32,6 +32,15 @@ impl Json {
         self
     }
 
+    pub(super) fn texts(&mut self, name: &str, values: &[String]) -> &mut Json {
+        self.name(name).open('[');
+        for value in values {
+            self.comma();
+            self.quote(value);
+        }
+        self.close(']')
+    }
+
     pub(super) fn number(&mut self, name: &str, value: u64) -> &mut Json {
         self.name(name);
         write!(self.text, "{value}").expect("a String takes every write");
@@ -97,8 +106,12 @@ mod tests {
             .close('}')
             .close(']');
         json.number("n", 7).number_if("none", None).truth("yes", true);
+        json.texts("no", &[]).texts("two", &["a".to_owned(), "b,[".to_owned()]);
         json.name("inner").open('{').close('}').close('}');
-        let expect = r#"{"a\"\\":"b\u000a:","list":[{},{}],"n":7,"none":null,"yes":true,"inner":{}}"#;
+        let expect = concat!(
+            r#"{"a\"\\":"b\u000a:","list":[{},{}],"n":7,"none":null,"yes":true,"#,
+            r#""no":[],"two":["a","b,["],"inner":{}}"#,
+        );
         assert_eq!(json.finish(), format!("{expect}\n"));
     }
 }
