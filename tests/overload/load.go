@@ -18,6 +18,8 @@ const (
 	// Objects that are there before anything is measured.
 	smallObjects = 64
 	largeObjects = 16
+	// As many as a phase adds, so that the first one finds what the later ones find: pages of listings come from tables.
+	standingObjects = 20_000
 	// More than the kernel's buffers of a connection take.
 	hugeBytes   = 16 << 20
 	hugeObjects = 2
@@ -202,6 +204,41 @@ func setUp(address string, l *ledger) error {
 		return err
 	}
 	return put("huge", hugeObjects, hugeBytes)
+}
+
+// Puts the objects that are there all along, by as many connections as at normal load.
+func fill(address string, l *ledger) error {
+	numbers := make(chan int)
+	failed := make(chan error, normalClients)
+	var working sync.WaitGroup
+	for range normalClients {
+		working.Go(func() {
+			c := connection{address: address}
+			defer c.close()
+			for n := range numbers {
+				// Among the keys of the phases.
+				key := fmt.Sprintf("standing/%d", n)
+				if found := c.do(request{method: http.MethodPut, key: key, size: smallBytes}); found != "200" {
+					failed <- fmt.Errorf("PUT %s: %s", key, found)
+					return
+				}
+				l.add(key, smallBytes)
+			}
+		})
+	}
+	var err error
+	for n := 0; n < standingObjects && err == nil; n++ {
+		select {
+		case numbers <- n:
+		case err = <-failed:
+		}
+	}
+	close(numbers)
+	working.Wait()
+	if err == nil && len(failed) > 0 {
+		err = <-failed
+	}
+	return err
 }
 
 // Reads everything back that was acknowledged. Returns what is wrong.

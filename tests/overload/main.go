@@ -184,7 +184,14 @@ func overload(o options) []string {
 func run(s *server, o options, attacks []attack) findings {
 	l := &ledger{sizes: map[string]int{}}
 	f := findings{}
-	if err := setUp(s.address(), l); err != nil {
+	err := setUp(s.address(), l)
+	if err == nil {
+		err = fill(s.address(), l)
+	}
+	if err == nil {
+		err = s.restart()
+	}
+	if err != nil {
 		f.problems = append(f.problems, err.Error())
 		f.normal, f.after = &measured{}, &measured{}
 		return f

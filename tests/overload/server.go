@@ -43,6 +43,7 @@ var listening = regexp.MustCompile(`(?m)^listening on https?://\S+:(\d+)$`)
 
 type server struct {
 	place   string
+	words   []string
 	port    int
 	command *exec.Cmd
 	ended   chan error
@@ -89,12 +90,29 @@ func launch(files int, more ...string) (*server, error) {
 		limit := fmt.Sprintf("ulimit -Sn %d && ulimit -Hn %d && exec \"$@\"", files/2, files)
 		words = append([]string{"/bin/sh", "-c", limit, "sh"}, words...)
 	}
-	log, err := os.Create(s.log())
-	if err != nil {
+	s.words = words
+	if err := s.start(); err != nil {
+		s.remove(false)
 		return nil, err
 	}
+	return s, nil
+}
+
+// Ends the server in order and starts it again: everything is in tables and volumes then, and nothing in memory.
+func (s *server) restart() error {
+	if err := s.stop(); err != nil {
+		return err
+	}
+	return s.start()
+}
+
+func (s *server) start() error {
+	log, err := os.Create(s.log())
+	if err != nil {
+		return err
+	}
 	defer log.Close()
-	s.command = exec.Command(words[0], words[1:]...)
+	s.command = exec.Command(s.words[0], s.words[1:]...)
 	s.command.Stdout, s.command.Stderr = log, log
 	// It ends with whoever has started it: with the thread, which main keeps.
 	s.command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -105,15 +123,12 @@ func launch(files int, more ...string) (*server, error) {
 	}
 	s.command.Env = append(s.command.Env, "HAFIZ_ROOT_USER="+signature.User, "HAFIZ_ROOT_PASSWORD="+signature.Password)
 	if err := s.command.Start(); err != nil {
-		return nil, err
+		return err
 	}
-	s.ended = make(chan error, 1)
-	go func() { s.ended <- s.command.Wait() }()
-	if err := s.wait(); err != nil {
-		s.remove(false)
-		return nil, err
-	}
-	return s, nil
+	command, ended := s.command, make(chan error, 1)
+	s.ended = ended
+	go func() { ended <- command.Wait() }()
+	return s.wait()
 }
 
 func (s *server) log() string { return filepath.Join(s.place, "server.log") }
