@@ -36,6 +36,11 @@ fn nothing_acknowledged_rests_on_a_drive_that_hangs() {
 }
 
 #[test]
+fn a_copy_of_tables_on_a_drive_that_hangs_goes_on_counting_until_another_one_is_there() {
+    hangs::crash_meanwhile(255);
+}
+
+#[test]
 fn a_slow_drive_makes_nobody_wait_and_stays() {
     for_each_seed(SEEDS / 2, hangs::slow);
 }

@@ -431,6 +431,9 @@ async fn remove_aside(path: &Path) {
     }
 }
 
+/// So much at most is in a drive's cache that is not durable: the next commit there waits for all of it.
+const SYNC_EVERY: usize = 8 << 20;
+
 /// A slot that is being made.
 struct NewSlot {
     node: Arc<Node>,
@@ -443,6 +446,8 @@ struct NewSlot {
     run: Vec<u8>,
     from: SlotOffset,
     pending: VecDeque<JoinHandle<io::Result<()>>>,
+    /// Bytes since the last write that was made durable.
+    unsynced: usize,
     /// What was written, in order: begin, bytes, and their CRC32C. `None`: the slot is lost anyway, and the scrub will see.
     /// A slot that moves is read back before the old one goes.
     written: Option<Vec<(u64, usize, u32)>>,
@@ -479,7 +484,19 @@ impl NewSlot {
         let file = made?;
         let (run, from, pending) = (Vec::new(), SlotOffset(0), VecDeque::new());
         let written = volume.is_readable(slot).then(Vec::new);
-        Ok(NewSlot { node: node.clone(), slot, drive, volume: volume.id, file, path, run, from, pending, written })
+        Ok(NewSlot {
+            node: node.clone(),
+            slot,
+            drive,
+            volume: volume.id,
+            file,
+            path,
+            run,
+            from,
+            pending,
+            unsynced: 0,
+            written,
+        })
     }
 
     fn run_end(&self) -> u32 {
@@ -511,9 +528,12 @@ impl NewSlot {
                 written.push((at, bytes.len(), codec::checksum::crc32c(bytes)));
             }
             let (file, drive, node) = (self.file.clone(), self.drive.clone(), self.node.clone());
+            self.unsynced += bytes.len();
+            let sync = if self.unsynced >= SYNC_EVERY { Sync::Data } else { Sync::None };
+            self.unsynced %= SYNC_EVERY;
             self.pending.push_back(rt::spawn(async move {
                 let _in_flight = (drive.begin(), node.heal.begin());
-                file.write_shared_at(shared, at, Sync::None).await
+                file.write_shared_at(shared, at, sync).await
             }));
             at += bytes.len() as u64;
         }

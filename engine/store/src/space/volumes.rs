@@ -112,6 +112,7 @@ pub(super) async fn free_dead_volumes(store: &Rc<ShardStore>) -> Result<()> {
     if census.damaged {
         return Ok(());
     }
+    let is_copied = census.is_copied(store.node());
     let mut dead = Vec::new();
     for id in idle {
         let Ok(volume) = store.node().volume(id).await else { continue };
@@ -119,14 +120,14 @@ pub(super) async fn free_dead_volumes(store: &Rc<ShardStore>) -> Result<()> {
             dead.push(ProvenDead::new(id));
         }
     }
+    // Which copies count is changed when all are there, before log volumes go that others would need; or when some are bad. A
+    // copy that is only behind goes on counting, with the log from there on: as long as one is missing, all of that is kept.
+    if (is_copied && (!dead.is_empty() || store.node().topology().tables_count())) || census.any_bad {
+        count_on_tables(store, &census).await?;
+    }
     if dead.is_empty() {
-        // Copies that came to others with the drives count from now on, before those that they replace may go. Bad ones do not.
-        if store.node().topology().tables_count() && (census.is_copied(store.node()) || census.any_bad) {
-            count_on_tables(store, &census).await?;
-        }
         return Ok(());
     }
-    count_on_tables(store, &census).await?;
     readers::pass_on_all_shards().await;
     for volume in dead {
         match store.node().remove_volume(volume).await {
