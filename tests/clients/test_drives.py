@@ -85,10 +85,16 @@ def test_the_list_shows_every_drive(deployment):
     text = run(deployment, "drive", "list")
     lines = text.splitlines()
     assert lines[0].split() == [
-        "DRIVE", "STATE", "SIZE", "FREE", "USED", "TARGET", "SLOTS", "LOST", "ERRORS", "DIRECTORY",
+        "DRIVE", "STATE", "SIZE", "FREE", "USED", "TARGET", "SLOTS", "LOST", "ERRORS", "HEALTH",
+        "DIRECTORY",
     ]  # fmt: skip
     assert [line.split()[-1] for line in lines[1:]] == [str(d) for d in deployment.dirs]
     assert all(line.split()[1] == "in" for line in lines[1:])
+    # What lies beneath is up to the machine; nothing may be made up, and nobody is asked who is not there.
+    rows = json.loads(run(deployment, "drive", "list", "--json"))["drives"]
+    known = {"ok", "warns", "failing", "none", "forbidden", "absent", "silent", "resetting", "refused"}
+    assert {row["health"] for row in rows} <= known
+    assert all((row["health"] == "none") == (row["smart"] == []) for row in rows if row["health"] != "silent")
 
 
 def test_a_seventh_drive_is_used_and_named_at_the_next_start(deployment):
