@@ -36,8 +36,8 @@ def ask(client, method, path, query=()):
     return answer
 
 
-def check_key(client, model, name, closely=True):
-    """What is there, as the value of an attempt, and what is wrong with it. `closely`: HEAD and a range are asked for, too."""
+def check_key(client, model, name):
+    """What is there, as the value of an attempt, and what is wrong with it."""
     path = f"/{BUCKET}/{name}"
     answer = ask(client, "GET", path)
     allowed = model.allowed(name)
@@ -46,8 +46,6 @@ def check_key(client, model, name, closely=True):
         expected = " or ".join(values.describe(value) for value in allowed)
         return None, [f"{kind_of_loss(name, answer)}: {name}: GET {show(answer)}, expected {expected}"]
     problems = []
-    if not closely:
-        return seen[0], problems
     head = ask(client, "HEAD", path)
     if head.status != answer.status:
         problems.append(f"{name}: HEAD {head.status}, GET {answer.status}")
@@ -71,8 +69,8 @@ def kind_of_loss(name, answer):
     return "resurrected" if answer.body == values.piece(seed, len(answer.body)) else "torn"
 
 
-def check_keys(port, model, names, closely):
-    """All keys, some of them closely, in several processes: the observed values and the problems."""
+def check_keys(port, model, names):
+    """All keys, in several processes: the observed values and the problems."""
     names = sorted(names)
     with tempfile.TemporaryDirectory(prefix="hafiz-kill-") as folder:
         pids = []
@@ -84,7 +82,7 @@ def check_keys(port, model, names, closely):
             # Nothing may leave this block: this process would go on as if it were the one that forked it.
             try:
                 client = wire.Client(port, timeout=ANSWER_SECONDS_MAX)
-                checked = [(name, *check_key(client, model, name, name in closely)) for name in names[n::READERS]]
+                checked = [(name, *check_key(client, model, name)) for name in names[n::READERS]]
                 Path(folder, str(n)).write_text(json.dumps(checked))
             except BaseException as error:
                 Path(folder, str(n)).write_text(json.dumps([["?", None, [f"a reader failed: {error!r}"]]]))
@@ -189,11 +187,10 @@ def pages_of_parts(client, key, upload_id):
     return [ElementTree.fromstring(answer.body)]
 
 
-def verify(port, model, rng, share=1.0):
-    """Observed values, uploads that are there, problems. `share`: of the keys that are looked at closely."""
+def verify(port, model, rng):
+    """Observed values, uploads that are there, problems."""
     client = wire.Client(port, timeout=ANSWER_SECONDS_MAX)
-    closely = set(rng.sample(sorted(model.keys), round(share * len(model.keys))))
-    observed, problems = check_keys(port, model, model.keys, closely)
+    observed, problems = check_keys(port, model, model.keys)
     problems += model.check_histories(observed)
     uploads = {}
     try:

@@ -4,6 +4,8 @@ package main
 
 import (
 	"fmt"
+	"iter"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
@@ -206,65 +208,55 @@ func setUp(address string, l *ledger) error {
 	return put("huge", hugeObjects, hugeBytes)
 }
 
-// Puts the objects that are there all along, by as many connections as at normal load.
-func fill(address string, l *ledger) error {
-	numbers := make(chan int)
-	failed := make(chan error, normalClients)
-	var working sync.WaitGroup
-	for range normalClients {
-		working.Go(func() {
-			c := connection{address: address}
-			defer c.close()
-			for n := range numbers {
-				// Among the keys of the phases.
-				key := fmt.Sprintf("standing/%d", n)
-				if found := c.do(request{method: http.MethodPut, key: key, size: smallBytes}); found != "200" {
-					failed <- fmt.Errorf("PUT %s: %s", key, found)
-					return
-				}
-				l.add(key, smallBytes)
-			}
-		})
-	}
-	var err error
-	for n := 0; n < standingObjects && err == nil; n++ {
-		select {
-		case numbers <- n:
-		case err = <-failed:
-		}
-	}
-	close(numbers)
-	working.Wait()
-	if err == nil && len(failed) > 0 {
-		err = <-failed
-	}
-	return err
-}
-
-// Reads everything back that was acknowledged. Returns what is wrong.
-func readBack(address string, l *ledger) []string {
-	const readers = 16
-	keys := make(chan string)
+// Does something for every key, by so many connections at once. What went wrong.
+func spread(address string, connections int, keys iter.Seq[string], do func(*connection, string) error) []string {
+	todo := make(chan string)
 	var mutex sync.Mutex
 	var problems []string
 	var working sync.WaitGroup
-	for range readers {
+	for range connections {
 		working.Go(func() {
 			c := connection{address: address}
 			defer c.close()
-			for key := range keys {
-				if found := c.do(request{method: http.MethodGet, key: key, size: l.sizes[key]}); found != "200" {
+			for key := range todo {
+				if err := do(&c, key); err != nil {
 					mutex.Lock()
-					problems = append(problems, fmt.Sprintf("%s was acknowledged and cannot be read: %s", key, found))
+					problems = append(problems, err.Error())
 					mutex.Unlock()
 				}
 			}
 		})
 	}
-	for key := range l.sizes {
-		keys <- key
+	for key := range keys {
+		todo <- key
 	}
-	close(keys)
+	close(todo)
 	working.Wait()
 	return problems
+}
+
+// Puts the objects that are there all along, by as many connections as at normal load. What went wrong.
+func fill(address string, l *ledger) []string {
+	keys := func(yield func(string) bool) {
+		for n := 0; n < standingObjects && yield(fmt.Sprintf("standing/%d", n)); n++ {
+		}
+	}
+	return spread(address, normalClients, keys, func(c *connection, key string) error {
+		if found := c.do(request{method: http.MethodPut, key: key, size: smallBytes}); found != "200" {
+			return fmt.Errorf("PUT %s: %s", key, found)
+		}
+		l.add(key, smallBytes)
+		return nil
+	})
+}
+
+// Reads everything back that was acknowledged. Returns what is wrong.
+func readBack(address string, l *ledger) []string {
+	const readers = 16
+	return spread(address, readers, maps.Keys(l.sizes), func(c *connection, key string) error {
+		if found := c.do(request{method: http.MethodGet, key: key, size: l.sizes[key]}); found != "200" {
+			return fmt.Errorf("%s was acknowledged and cannot be read: %s", key, found)
+		}
+		return nil
+	})
 }

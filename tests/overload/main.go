@@ -186,9 +186,7 @@ func run(s *server, o options, attacks []attack) findings {
 	f := findings{}
 	err := setUp(s.address(), l)
 	if err == nil {
-		err = fill(s.address(), l)
-	}
-	if err == nil {
+		f.problems = fill(s.address(), l)
 		err = s.restart()
 	}
 	if err != nil {

@@ -14,7 +14,7 @@ from deployment import COUNTERS, Broken
 # Few keys, so that a state is soon checked; long names and small memtables make up for it.
 PROCESSES = 2
 THREADS = 4
-OWN_KEYS = 8
+OWN_KEYS = 12
 # A recording is kept in memory as a whole: few parts of 5 MiB, and no other bodies beyond one.
 WEIGHTS = {"multipart": 1, "put": 50}
 BODY_MAX = values.MIB

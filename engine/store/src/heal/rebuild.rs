@@ -43,6 +43,9 @@ const WRITE_BYTES: usize = PIECE_PAGES as usize * PAGE_BYTES;
 const GAP_PAGES: u32 = 16;
 /// Writes on their way, for each new slot.
 const WRITES_IN_FLIGHT: usize = 2;
+/// One write is durable after so many bytes: it takes new blocks, as all of them do, so the file system commits its journal and
+/// flushes the drive's cache for it. The next commit of requests there would wait for all that had gathered.
+const SYNC_EVERY: usize = 8 << 20;
 /// Stripes of one volume that cannot be computed and of which it is asked whether anything needs them. Of more it is assumed.
 const ASKED_MAX: usize = 4096;
 
@@ -430,9 +433,6 @@ async fn remove_aside(path: &Path) {
         telemetry::warn!("an unfinished slot stays for now: {error}"; path = path.display());
     }
 }
-
-/// So much at most is in a drive's cache that is not durable: the next commit there waits for all of it.
-const SYNC_EVERY: usize = 8 << 20;
 
 /// A slot that is being made.
 struct NewSlot {

@@ -112,7 +112,6 @@ pub(super) async fn free_dead_volumes(store: &Rc<ShardStore>) -> Result<()> {
     if census.damaged {
         return Ok(());
     }
-    let is_copied = census.is_copied(store.node());
     let mut dead = Vec::new();
     for id in idle {
         let Ok(volume) = store.node().volume(id).await else { continue };
@@ -122,7 +121,8 @@ pub(super) async fn free_dead_volumes(store: &Rc<ShardStore>) -> Result<()> {
     }
     // Which copies count is changed when all are there, before log volumes go that others would need; or when some are bad. A
     // copy that is only behind goes on counting, with the log from there on: as long as one is missing, all of that is kept.
-    if (is_copied && (!dead.is_empty() || store.node().topology().tables_count())) || census.any_bad {
+    let is_due = !dead.is_empty() || store.node().topology().tables_count();
+    if is_due && (census.is_copied(store.node()) || census.any_bad) {
         count_on_tables(store, &census).await?;
     }
     if dead.is_empty() {
