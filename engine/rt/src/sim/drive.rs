@@ -336,14 +336,14 @@ impl DriveFile {
         }
         let (core, drive, inode) = (&self.core, &self.drive, &self.inode);
         let len = self.shorten(bytes.len());
-        let mut bytes = bytes[..len].to_vec();
+        let mut bytes = Rc::<[u8]>::from(&bytes[..len]);
         core.note_bytes(&bytes);
         let words = [offset, len as u64, u64::from(dsync)];
         if let Err(error) = drive.take_space(core, inode, offset, offset + len as u64) {
             return self.operate(Io::Write, &words, move |_| Err(error)).await;
         }
         if drive.strikes(core, Fault::BitFlipWrite, |faults| faults.bit_flip_write) {
-            flip(core, &mut bytes);
+            flip(core, Rc::get_mut(&mut bytes).expect("nobody else has it yet"));
         }
         let mut place = offset;
         let pages = inode.contents.borrow().visible.len() / PAGE_BYTES;
@@ -352,7 +352,7 @@ impl DriveFile {
         }
         let lost = drive.strikes(core, Fault::LostWrite, |faults| faults.lost_write);
         let failed = drive.strikes(core, Fault::WriteError, |faults| faults.write_error);
-        let id = inode.contents.borrow_mut().begin(Kind::Write { offset: place, bytes: bytes.into() });
+        let id = inode.contents.borrow_mut().begin(Kind::Write { offset: place, bytes });
         let (drive, inode) = (drive.clone(), inode.clone());
         self.operate(Io::Write, &words, move |core| {
             let mut contents = inode.contents.borrow_mut();

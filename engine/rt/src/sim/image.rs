@@ -8,7 +8,31 @@ use super::core::Core;
 use super::faults::Fault;
 
 pub(super) const PAGE_BYTES: u64 = 4096;
-type Page = Rc<[u8; PAGE_BYTES as usize]>;
+
+/// A page's bytes: a part of what was written, which all images share until one of them changes it.
+#[derive(Clone)]
+struct Page {
+    written: Rc<[u8]>,
+    at: usize,
+}
+
+impl Page {
+    fn new(bytes: [u8; PAGE_BYTES as usize]) -> Page {
+        Page { written: Rc::new(bytes), at: 0 }
+    }
+
+    fn bytes(&self) -> &[u8; PAGE_BYTES as usize] {
+        self.written[self.at..][..PAGE_BYTES as usize].try_into().expect("a page")
+    }
+
+    /// Its bytes, of which nobody else has a share.
+    fn change(&mut self) -> &mut [u8] {
+        if self.written.len() != PAGE_BYTES as usize || Rc::get_mut(&mut self.written).is_none() {
+            *self = Page::new(*self.bytes());
+        }
+        Rc::get_mut(&mut self.written).expect("nobody shares it")
+    }
+}
 
 /// Sparse bytes: pages that are missing read as zeros.
 #[derive(Clone, Default)]
@@ -32,31 +56,33 @@ impl Image {
             let count = (PAGE_BYTES - within as u64).min(end - at) as usize;
             if let Some(page) = self.pages.get(&page) {
                 let start = (at - range.start) as usize;
-                bytes[start..start + count].copy_from_slice(&page[within..within + count]);
+                bytes[start..start + count].copy_from_slice(&page.bytes()[within..within + count]);
             }
             at += count as u64;
         }
         bytes
     }
 
-    pub(super) fn write(&mut self, offset: u64, bytes: &[u8]) {
-        let mut done = 0;
-        while done < bytes.len() {
-            let at = offset + done as u64;
+    /// Puts `range` of what was written at `offset`.
+    fn write(&mut self, offset: u64, written: &Rc<[u8]>, range: Range<usize>) {
+        let mut from = range.start;
+        while from < range.end {
+            let at = offset + (from - range.start) as u64;
             let (number, within) = (at / PAGE_BYTES, (at % PAGE_BYTES) as usize);
-            let count = (PAGE_BYTES as usize - within).min(bytes.len() - done);
-            let part = &bytes[done..done + count];
-            if part.iter().all(|byte| *byte == 0) && (count == PAGE_BYTES as usize || !self.pages.contains_key(&number))
-            {
+            let count = (PAGE_BYTES as usize - within).min(range.end - from);
+            let (part, is_whole) = (&written[from..from + count], count == PAGE_BYTES as usize);
+            if part.iter().all(|byte| *byte == 0) && (is_whole || !self.pages.contains_key(&number)) {
                 // Zeros need no memory, so that preallocated volumes cost none.
                 self.pages.remove(&number);
+            } else if is_whole {
+                self.pages.insert(number, Page { written: written.clone(), at: from });
             } else {
-                let page = self.pages.entry(number).or_insert_with(|| Rc::new([0; PAGE_BYTES as usize]));
-                Rc::make_mut(page)[within..within + count].copy_from_slice(part);
+                let page = self.pages.entry(number).or_insert_with(|| Page::new([0; PAGE_BYTES as usize]));
+                page.change()[within..within + count].copy_from_slice(part);
             }
-            done += count;
+            from += count;
         }
-        self.len = self.len.max(offset + bytes.len() as u64);
+        self.len = self.len.max(offset + range.len() as u64);
     }
 
     pub(super) fn zero(&mut self, range: Range<u64>) {
@@ -68,7 +94,7 @@ impl Image {
             if count == PAGE_BYTES {
                 self.pages.remove(&(at / PAGE_BYTES));
             } else if let Some(page) = self.pages.get_mut(&(at / PAGE_BYTES)) {
-                Rc::make_mut(page)[within as usize..(within + count) as usize].fill(0);
+                page.change()[within as usize..(within + count) as usize].fill(0);
             }
             at += count;
         }
@@ -84,7 +110,7 @@ impl Image {
 
     fn flip(&mut self, page: u64, bit: u64) {
         if let Some(page) = self.pages.get_mut(&page) {
-            Rc::make_mut(page)[(bit / 8) as usize] ^= 1 << (bit % 8);
+            page.change()[(bit / 8) as usize] ^= 1 << (bit % 8);
         }
     }
 }
@@ -100,7 +126,7 @@ pub(super) enum Kind {
 impl Kind {
     fn apply(&self, image: &mut Image) {
         match self {
-            Kind::Write { offset, bytes } => image.write(*offset, bytes),
+            Kind::Write { offset, bytes } => image.write(*offset, bytes, 0..bytes.len()),
             Kind::SetLen(len) => image.set_len(*len),
             Kind::Punch(range) => image.zero(range.clone()),
             Kind::Allocate(range) => image.set_len(image.len().max(range.end)),
@@ -143,19 +169,12 @@ impl Change {
         parts
     }
 
-    /// The parts of a write that still count, with their bytes.
-    fn pieces(&self) -> Vec<(u64, &[u8])> {
-        let Kind::Write { offset, bytes } = &self.kind else { return Vec::new() };
-        let piece =
-            |part: Range<u64>| (part.start, &bytes[(part.start - offset) as usize..(part.end - offset) as usize]);
-        self.parts().into_iter().map(piece).collect()
-    }
-
     fn make_durable(&self, durable: &mut Image) {
         match &self.kind {
-            Kind::Write { .. } => {
-                for (offset, bytes) in self.pieces() {
-                    durable.write(offset, bytes);
+            Kind::Write { offset, bytes } => {
+                for part in self.parts() {
+                    let range = (part.start - offset) as usize..(part.end - offset) as usize;
+                    durable.write(part.start, bytes, range);
                 }
             }
             Kind::Punch(_) => {
@@ -249,12 +268,14 @@ impl Contents {
                     change.make_durable(&mut self.durable);
                 }
                 _ => match &change.kind {
-                    Kind::Write { .. } => {
+                    Kind::Write { offset, bytes } => {
                         core.count(Fault::CrashTorn);
-                        for (offset, bytes) in change.pieces() {
-                            for (i, sector) in bytes.chunks(atomic_bytes).enumerate() {
+                        for part in change.parts() {
+                            for at in part.clone().step_by(atomic_bytes) {
+                                let end = part.end.min(at + atomic_bytes as u64);
                                 if core.below(2) == 0 {
-                                    self.durable.write(offset + (i * atomic_bytes) as u64, sector);
+                                    let range = (at - offset) as usize..(end - offset) as usize;
+                                    self.durable.write(at, bytes, range);
                                 }
                             }
                         }
@@ -288,15 +309,34 @@ mod tests {
     #[test]
     fn an_image_keeps_bytes_holes_and_its_length() {
         let mut image = Image::default();
-        image.write(4090, b"0123456789");
+        image.write(4090, &Rc::from(*b"0123456789"), 0..10);
         assert_eq!((image.len(), image.read(4088..5000)), (4100, b"\0\x000123456789".to_vec()));
         image.zero(4092..4096);
         assert_eq!(image.read(4090..4100), b"01\0\0\0\x006789");
         image.set_len(4091);
         image.set_len(4100);
         assert_eq!(image.read(4090..4100), b"0\0\0\0\0\0\0\0\0\0");
-        image.write(0, &[0; 8192]);
+        image.write(0, &Rc::from([0; 8192]), 0..8192);
         assert!(image.pages.is_empty());
+    }
+
+    #[test]
+    fn a_page_that_images_share_is_changed_in_one_of_them_only() {
+        let written: Rc<[u8]> = Rc::from([7; 3 * 4096]);
+        let (mut one, mut other) = (Image::default(), Image::default());
+        one.write(0, &written, 0..written.len());
+        other.write(8192, &written, 4096..8192);
+        let copy = one.clone();
+        one.write(4100, &Rc::from([1; 8]), 0..8);
+        one.flip(2, 0);
+        one.zero(0..10);
+        other.zero(8192..8200);
+        assert_eq!(copy.read(0..12288), vec![7; 12288]);
+        assert_eq!(one.read(0..12), [[0; 10].as_slice(), &[7; 2]].concat());
+        assert_eq!(one.read(4096..4110), [[7; 4].as_slice(), &[1; 8], &[7; 2]].concat());
+        assert_eq!(one.read(8192..8194), [6, 7]);
+        assert_eq!(other.read(8190..8202), [[0; 10].as_slice(), &[7; 2]].concat());
+        assert!(written.iter().all(|byte| *byte == 7));
     }
 
     #[test]

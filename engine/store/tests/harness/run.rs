@@ -34,13 +34,15 @@ impl Value {
     pub(crate) fn bytes(self) -> Vec<u8> {
         let mut bytes = vec![0; self.len];
         let (mut state, mut word) = (self.id | 1, self.id);
-        for chunk in bytes.chunks_mut(8) {
-            chunk.copy_from_slice(&word.to_le_bytes()[..chunk.len()]);
+        let (words, rest) = bytes.as_chunks_mut();
+        for place in words {
+            *place = word.to_le_bytes();
             state ^= state << 13;
             state ^= state >> 7;
             state ^= state << 17;
             word = state;
         }
+        rest.copy_from_slice(&word.to_le_bytes()[..rest.len()]);
         bytes
     }
 }
