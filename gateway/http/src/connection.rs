@@ -263,7 +263,7 @@ impl<'l> Connection<'l> {
                 return NextHead::Over;
             }
             match self.receive(deadline, !begun).await {
-                Ok(0) | Err(RecvError::Io(_)) => return NextHead::Over,
+                Ok(0) | Err(RecvError::Stopped | RecvError::Io(_)) => return NextHead::Over,
                 Ok(_) => {}
                 Err(RecvError::Timeout) if begun => return NextHead::Refused(ProtocolError::HeaderTimeout),
                 Err(RecvError::Timeout) => return NextHead::Over,

@@ -118,6 +118,8 @@ pub enum BodyError {
     Truncated,
     /// Fewer bytes came than the limits demand: answer 408.
     TooSlow,
+    /// We read no more of it, since the server stops or had no room for an idle connection: answer 503.
+    Stopped,
     /// The chunked framing is broken: answer 400.
     Chunk(ChunkError),
     Io(io::Error),
@@ -128,6 +130,7 @@ impl BodyError {
     pub fn status(&self) -> u16 {
         match self {
             Self::TooSlow => 408,
+            Self::Stopped => 503,
             Self::Truncated | Self::Chunk(_) | Self::Io(_) => 400,
         }
     }
@@ -138,6 +141,7 @@ impl fmt::Display for BodyError {
         match self {
             Self::Truncated => f.write_str("connection closed inside the request body"),
             Self::TooSlow => f.write_str("request body came too slowly"),
+            Self::Stopped => f.write_str("the server stopped inside the request body"),
             Self::Chunk(error) => error.fmt(f),
             Self::Io(error) => write!(f, "read request body: {error}"),
         }

@@ -271,6 +271,7 @@ impl<'c> Exchange<'c> {
             Ok(0) => Err(BodyError::Truncated),
             Ok(len) if self.pace.observe(before.elapsed(), len as u64, span, bytes_min) => Ok((len, window)),
             Ok(_) | Err(RecvError::Timeout) => Err(BodyError::TooSlow),
+            Err(RecvError::Stopped) => Err(BodyError::Stopped),
             Err(RecvError::Io(error)) => Err(BodyError::Io(error)),
         }
     }

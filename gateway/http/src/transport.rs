@@ -5,6 +5,7 @@
 //! buffers never waits for more of them.
 
 use std::any::Any;
+use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{Shutdown, SocketAddr};
@@ -39,6 +40,8 @@ const _: () = assert!(plain_bytes_max(OUT_BYTES) > OUT_BYTES / 2 && SEND_BYTES_M
 pub(crate) enum RecvError {
     /// The socket is shut down for reading; it can still be written to.
     Timeout,
+    /// The same, but we did it, to stop or to make room, while the beginning of a request was arriving.
+    Stopped,
     Io(io::Error),
 }
 
@@ -69,6 +72,8 @@ pub(crate) struct Transport {
     /// Away only while a send is in flight.
     out: Option<Buf>,
     stop: Rc<Stop>,
+    /// Reading was shut down between requests, and bytes of one came all the same.
+    is_deaf: Cell<bool>,
     /// While the connection has no request under way: what is read then is given up when it has to make room.
     place: Option<Place>,
     /// While it has one.
@@ -126,7 +131,7 @@ impl Transport {
             }
         };
         let out = Some(rt::buf::try_alloc(OUT_BYTES).ok_or(NoBuffers)?);
-        Ok(Self { stream, peer, tls, out, stop, place: None, exchange: None })
+        Ok(Self { stream, peer, tls, out, stop, is_deaf: Cell::new(false), place: None, exchange: None })
     }
 
     pub(crate) fn peer(&self) -> SocketAddr {
@@ -271,7 +276,7 @@ impl Transport {
     }
 
     /// At the deadline, at a stop while idle, or when it has to make room, reading is shut down so that the read returns
-    /// with its buffer.
+    /// with its buffer. It may return with bytes that had just come.
     async fn recv_raw(&self, window: Window, deadline: Instant, is_idle: bool) -> (Result<usize, RecvError>, Window) {
         let causes = Causes {
             deadline,
@@ -289,7 +294,10 @@ impl Transport {
             peer.moved(*outcome.as_ref().unwrap_or(&0) as u64);
         }
         let outcome = match (outcome, interrupted) {
+            // What the kernel has is read to its end; then it looks as if the peer sent no more.
+            (Ok(0), Interrupted::No) if self.is_deaf.get() => Err(RecvError::Stopped),
             (Ok(len), Interrupted::No | Interrupted::Stop | Interrupted::Evicted) => {
+                self.is_deaf.set(self.is_deaf.get() || interrupted != Interrupted::No);
                 metrics::RECEIVED_BYTES.add(len as u64);
                 Ok(len)
             }

@@ -340,3 +340,20 @@ fn a_stop_closes_idle_connections_and_lets_busy_ones_finish() {
     assert_eq!((reply.text(), reply.header("connection")), ("hello", Some("close")));
     assert!(busy.is_closed());
 }
+
+/// A stop ends what is read between requests. What the kernel had read by then is a request all the same, of which no more is
+/// read; its client is not to blame for that.
+#[test]
+fn a_request_that_arrives_in_the_moment_of_a_stop_is_told_that_the_server_stops() {
+    let mut server = Server::plain();
+    let hold = server.hold_at_stop();
+    let mut client = server.connect();
+    assert_eq!(client.ask("GET", "/hello").text(), "hello");
+    server.ask_to_stop();
+    hold.begun();
+    client.send(put("/echo", "Content-Length: 5\r\n"));
+    hold.end();
+    let reply = client.reply("PUT");
+    assert_eq!((reply.status, reply.header("connection")), (503, Some("close")), "{}", reply.text());
+    assert!(client.is_closed());
+}

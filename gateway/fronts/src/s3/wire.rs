@@ -36,6 +36,7 @@ fn broken(error: BodyError) -> Error {
     match error {
         BodyError::Truncated | BodyError::Io(_) => Error::new(Code::IncompleteBody),
         BodyError::TooSlow => Error::new(Code::RequestTimeout),
+        BodyError::Stopped => Error::new(Code::ServiceUnavailable),
         BodyError::Chunk(error) => Error::with(Code::BadRequest, error.to_string()),
     }
 }

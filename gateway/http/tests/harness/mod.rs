@@ -1,10 +1,13 @@
 //! A server on a shard of its own and a client on plain sockets, for the end-to-end tests.
 
+use std::future::{Future as _, poll_fn};
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -153,10 +156,33 @@ impl TestHandler {
     }
 }
 
+/// The shard stands still when it is asked to stop, before it tells the connections that read from then on.
+pub(crate) struct Hold {
+    begun: Receiver<()>,
+    end: Sender<()>,
+}
+
+impl Hold {
+    /// Waits until the shard stands still.
+    pub(crate) fn begun(&self) {
+        self.begun.recv_timeout(PATIENCE).unwrap();
+    }
+
+    pub(crate) fn end(self) {
+        self.end.send(()).unwrap();
+    }
+}
+
+/// The shard's part of a `Hold`.
+struct Holding {
+    begun: Sender<()>,
+    end: Receiver<()>,
+}
+
 /// Stops when dropped, and waits for the shard to end.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
-    stop: Option<Sender<()>>,
+    stop: Option<Sender<Holding>>,
     shard: Option<JoinHandle<()>>,
 }
 
@@ -198,6 +224,15 @@ impl Server {
     pub(crate) fn ask_to_stop(&mut self) {
         self.stop = None;
     }
+
+    pub(crate) fn hold_at_stop(&self) -> Hold {
+        let ((told, begun), (end, ended)) = (channel(), channel());
+        self.stop.as_ref().expect("not asked to stop yet").send(Holding { begun: told, end: ended }).unwrap();
+        let hold = Hold { begun, end };
+        // It is in its place.
+        hold.begun();
+        hold
+    }
 }
 
 impl Drop for Server {
@@ -209,18 +244,31 @@ impl Drop for Server {
     }
 }
 
-async fn serve(limits: Limits, tls: Option<Arc<CertStore>>, told: Sender<SocketAddr>, stopped: Receiver<()>) {
+async fn serve(limits: Limits, tls: Option<Arc<CertStore>>, told: Sender<SocketAddr>, stopped: Receiver<Holding>) {
     let listener = rt::net::Listener::bind("127.0.0.1:0".parse().unwrap(), false).unwrap();
     told.send(listener.local_addr()).unwrap();
     let stop = Rc::new(Stop::new());
     let stopper = stop.clone();
     let waiter = rt::spawn(async move {
-        let ended = rt::offload(move || stopped.recv()).await;
-        assert!(ended.is_err(), "nothing is ever sent: the test drops its end");
+        let mut stopped = stopped;
+        // An error when the test has dropped its end.
+        while let (Ok(holding), back) = rt::offload(move || (stopped.recv(), stopped)).await {
+            stopped = back;
+            drop(rt::spawn(stand_still(stopper.clone(), holding)));
+        }
         stopper.stop();
     });
     hafiz_http::listen(listener, tls, limits, Rc::new(TestHandler), stop).await;
     waiter.await;
+}
+
+async fn stand_still(stop: Rc<Stop>, holding: Holding) {
+    let mut stopped = pin!(stop.wait());
+    assert!(poll_fn(|cx| Poll::Ready(stopped.as_mut().poll(cx))).await.is_pending());
+    holding.begun.send(()).unwrap();
+    stopped.await;
+    holding.begun.send(()).unwrap();
+    holding.end.recv_timeout(PATIENCE).unwrap();
 }
 
 #[derive(Debug)]
