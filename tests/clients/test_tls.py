@@ -29,7 +29,7 @@ class Certificates:
         the server may see a pair that does not belong together in between."""
         files = [self.made / f"{stem}.{kind}" for kind in ("crt", "key")]
         command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
-        command += ["-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{name}"]
+        command += ["-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{name}", "-addext", "basicConstraints=critical,CA:FALSE"]
         subprocess.run([*command, "-out", files[0], "-keyout", files[1]], check=True, capture_output=True)
         pem = files[0].read_text()
         for file in files:

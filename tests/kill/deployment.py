@@ -111,7 +111,7 @@ class Deployment:
                 code, self.process = self.process.returncode, None
                 if self.away and "--accept-missing" in text:
                     return False
-                raise Broken(f"the server ended with {code} at its start: {text[-1500:]}")
+                raise Broken(f"the server ended with {code} at its start: {self.last_words()}")
             if time.monotonic() - began > START_SECONDS_MAX:
                 raise Broken(f"the server does not listen after {START_SECONDS_MAX} s: {self.tail()}")
             time.sleep(POLL_SECONDS)
@@ -125,8 +125,12 @@ class Deployment:
     def check_alive(self):
         if self.process.poll() is not None:
             code, self.process = self.process.returncode, None
-            panic = PANIC.search(self.log.read_text(errors="replace"))
-            raise Broken(f"the server ended by itself with {code}: {panic[0] if panic else self.tail()}")
+            raise Broken(f"the server ended by itself with {code}: {self.last_words()}")
+
+    def last_words(self):
+        """Its panic, or else the end of what it said."""
+        panic = PANIC.search(self.log.read_text(errors="replace"))
+        return panic[0] if panic else self.tail()
 
     def kill(self):
         self.check_alive()
@@ -144,7 +148,7 @@ class Deployment:
             raise Broken(f"the server does not stop: {self.tail()}") from None
         self.process = None
         if code != 0:
-            raise Broken(f"the server stopped with {code}: {self.tail()}")
+            raise Broken(f"the server stopped with {code}: {self.last_words()}")
 
     def metrics(self):
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=METRICS_SECONDS_MAX) as page:

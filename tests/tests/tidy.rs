@@ -33,8 +33,8 @@ const EDGES: &[(&str, &[&str])] = &[
     ("fronts", &["http", "s3", "iam", "ops", "rt", "types", "telemetry"]),
     ("hafiz", &["types", "telemetry", "rt", "codec", "store", "http", "s3", "iam", "ops", "fronts"]),
     ("tests", &[]),
-    // s3: only to sign; nothing else of the server is shared with what measures it.
-    ("load", &["s3"]),
+    // What measures the server shares nothing with it.
+    ("bench", &[]),
 ];
 
 /// Edges that only the tests of a crate need.
@@ -45,17 +45,21 @@ const TEST_EDGES: &[(&str, &[&str])] = &[
 
 /// Who may name a dependency. A new one gets a row here.
 const OWNERS: &[(&str, &[&str])] = &[
-    ("aws-lc-rs", &["codec"]),
-    ("base64", &["s3"]),
+    ("aws-lc-rs", &["bench", "codec"]),
+    ("base64", &["bench", "s3"]),
     ("crc-fast", &["codec"]),
+    ("hdrhistogram", &["bench"]),
     ("httparse", &["http"]),
     ("io-uring", &["rt"]),
     ("libc", &["rt"]),
     ("lsm-tree", &["store"]),
+    ("md-5", &["bench"]),
     ("mimalloc", &["hafiz"]),
+    ("mio", &["bench"]),
     ("quick-xml", &["s3"]),
-    ("rustls", &["http"]),
-    ("serde", &["hafiz"]),
+    ("rustls", &["bench", "http"]),
+    ("serde", &["bench"]),
+    ("serde_json", &["bench"]),
     // Under `--cfg shuttle` only.
     ("shuttle", &["rt"]),
     ("toml", &["hafiz"]),
