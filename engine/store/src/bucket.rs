@@ -4,6 +4,7 @@
 //! bucket, then each proves its slice empty; a start that finds a mark clears it (the delete was never acknowledged).
 
 use std::collections::{BTreeMap, HashSet};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use types::{BucketId, BucketName, Timestamp};
@@ -15,7 +16,7 @@ use crate::index::keys;
 use crate::list::scan_up_to;
 use crate::object::BAD_RECORD;
 use crate::partition::{Change, View};
-use crate::store::{ShardStore, Store};
+use crate::store::{ShardStore, Store, on_shard};
 
 /// Buckets of one deployment, deleted ones included that still have uploads.
 const BUCKETS_MAX: usize = 1_000_000;
@@ -192,7 +193,11 @@ impl ShardStore {
         let table = BucketTable::new(self.bucket_records().await?);
         for shard in 0..rt::shard_count() {
             let table = table.clone();
-            rt::call(rt::ShardId(shard), move || async move { crate::store::local().swap_buckets(table) }).await;
+            let swap = |store: Rc<ShardStore>| async move {
+                store.swap_buckets(table);
+                Ok(())
+            };
+            on_shard(rt::ShardId(shard), swap).await?;
         }
         Ok(())
     }

@@ -16,7 +16,7 @@ use crate::list::{common_prefix, scan_up_to};
 use crate::object::{BAD_RECORD, Receipt, checked_record};
 use crate::partition::{Change, Partition, View};
 use crate::put::PutBody;
-use crate::store::{ShardStore, Store};
+use crate::store::{ShardStore, Store, try_local};
 
 /// Parts cleared by one commit: bounds the size of a batch entry.
 const CLEAR_CHUNK: usize = 256;
@@ -327,7 +327,8 @@ impl ShardStore {
     }
 
     fn spawn_clear(&self, partition: PartitionId, bucket: BucketId, key: ObjectKey, upload: UploadId) {
-        let store = crate::store::local();
+        // Closed meanwhile: the note stays.
+        let Some(store) = try_local() else { return };
         let clear = async move {
             // On an error the note stays: the next start clears the rest.
             if let Err(error) = store.clear_upload(partition, bucket, &key, upload).await {
@@ -390,7 +391,8 @@ impl ShardStore {
 
     /// Ends all uploads of a bucket that is gone; then nothing names its id any more.
     pub(crate) fn spawn_purge_bucket(&self, bucket: BucketId) {
-        let store = crate::store::local();
+        // Closed meanwhile: the next start does it.
+        let Some(store) = try_local() else { return };
         let purge = async move {
             if let Err(error) = store.purge_bucket(bucket).await {
                 telemetry::warn!("end the uploads of a deleted bucket: {error}");

@@ -4,6 +4,7 @@
 //! one look into the tables. It answers when its batch is durable. A refusal that rests on a pending change waits for that
 //! change, so that no reply ever depends on what a crash may undo.
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ use crate::partition::{Change, Partition, View};
 use crate::planted::{self, Bug};
 use crate::put::PutBody;
 use crate::space::FULL_PASS_EVERY;
-use crate::store::{ShardStore, Store};
+use crate::store::{ShardStore, Store, on_shard};
 use crate::volume::Hold;
 
 /// How long what makes room waits for room in the log.
@@ -88,12 +89,14 @@ impl Store {
         }
         let mut calls = Vec::new();
         for (shard, items) in by_shard.into_iter().enumerate().filter(|(_, items)| !items.is_empty()) {
-            calls.push(rt::spawn(rt::call(rt::ShardId(shard as u16), move || delete_batch(bucket, items))));
+            calls.push(rt::spawn(on_shard(rt::ShardId(shard as u16), move |store| delete_batch(store, bucket, items))));
         }
         let mut results = vec![Err(Error::Unavailable("the owner did not answer")); count];
         for call in calls {
-            for (i, result) in call.await {
-                results[i] = result;
+            match call.await {
+                Ok(answers) => answers.into_iter().for_each(|(i, result)| results[i] = result),
+                // Nothing of its keys was decided.
+                Err(_closed) => {}
             }
         }
         results
@@ -102,10 +105,10 @@ impl Store {
 
 /// Deletes keys of one shard, all under way at once.
 async fn delete_batch(
+    store: Rc<ShardStore>,
     bucket: BucketId,
     items: Vec<(usize, PartitionId, ObjectKey, DeleteCondition)>,
-) -> Vec<(usize, Result<bool>)> {
-    let store = crate::store::local();
+) -> Result<Vec<(usize, Result<bool>)>> {
     let mut tasks = Vec::with_capacity(items.len());
     for (i, partition, key, condition) in items {
         let store = store.clone();
@@ -116,7 +119,7 @@ async fn delete_batch(
     for (i, task) in tasks {
         results.push((i, task.await));
     }
-    results
+    Ok(results)
 }
 
 impl ShardStore {

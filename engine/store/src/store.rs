@@ -45,6 +45,8 @@ const TABLE_FILES_MAX: usize = 512;
 
 /// How long the end waits for commits that are on their way: as long as it takes to do without a drive that hangs.
 const LOG_AT_END_MAX: Duration = Duration::from_secs(5);
+/// How long the end waits for what the reclaimer has under way.
+const RECLAIM_AT_END_MAX: Duration = Duration::from_secs(5);
 /// How long the end waits for tables to be flushed. What is not only makes the next start longer.
 const FLUSH_AT_END_MAX: Duration = Duration::from_secs(60);
 
@@ -121,12 +123,14 @@ impl From<Error> for StartError {
     }
 }
 
-/// This shard's handle. Panics before `open` has returned.
+const CLOSED: Error = Error::Unavailable("the store is closed");
+
+/// This shard's handle. Panics before `open` has returned, and when the store was closed.
 pub fn here() -> Store {
     Store { shard: local() }
 }
 
-/// What this shard has. Panics before `open` has returned.
+/// What this shard has. Panics before `open` has returned, and when the store was closed.
 pub(crate) fn local() -> Rc<ShardStore> {
     let shard = rt::this_shard();
     SHARDS.with_borrow(|shards| shards.get(&shard).cloned()).expect("the store is open")
@@ -136,6 +140,19 @@ pub(crate) fn local() -> Rc<ShardStore> {
 pub(crate) fn try_local() -> Option<Rc<ShardStore>> {
     let shard = rt::this_shard();
     SHARDS.with_borrow(|shards| shards.get(&shard).cloned())
+}
+
+/// Runs `f` with what a shard has.
+///
+/// Errors: `Unavailable` when the store was closed meanwhile: requests that take longer than a stop waits for them, and what runs
+/// beside the requests, may come too late.
+pub(crate) async fn on_shard<F, Fut, R>(shard: ShardId, f: F) -> Result<R>
+where
+    F: FnOnce(Rc<ShardStore>) -> Fut + Send + 'static,
+    Fut: Future<Output = Result<R>> + 'static,
+    R: Send + 'static,
+{
+    rt::call(shard, move || async move { f(try_local().ok_or(CLOSED)?).await }).await
 }
 
 /// Lets go of all handles on this thread, as the end of the process would: for simulated crashes.
@@ -259,6 +276,7 @@ async fn open_partitions(
         log: OnceCell::new(),
         readers: Rc::default(),
         closing: Cell::new(false),
+        reclaiming: Semaphore::new(1),
         buckets: RefCell::default(),
         changing: Semaphore::new(1),
         node,
@@ -399,6 +417,8 @@ pub(crate) struct ShardStore {
     reader: Rc<Reader>,
     readers: Rc<Readers>,
     closing: Cell<bool>,
+    /// Held while space is reclaimed.
+    reclaiming: Rc<Semaphore>,
     buckets: RefCell<BucketTable>,
     /// Held while a bucket is made or deleted; only the one of the buckets' owner is used.
     changing: Rc<Semaphore>,
@@ -558,6 +578,11 @@ impl ShardStore {
         Get::new(self.reader.clone(), body, range, self.readers.enter())
     }
 
+    /// One pass of the reclaimer, or the end of the store.
+    pub(crate) async fn reclaiming(&self) -> Permit {
+        self.reclaiming.acquire(1).await
+    }
+
     /// One change of buckets at a time.
     pub(crate) async fn changing_buckets(&self) -> Permit {
         self.changing.acquire(1).await
@@ -569,7 +594,7 @@ impl ShardStore {
         Fut: Future<Output = Result<R>> + 'static,
         R: Send + 'static,
     {
-        rt::call(owner(partition), move || f(local())).await
+        on_shard(owner(partition), f).await
     }
 
     /// Index directories of a partition's copies, the primary first.
@@ -647,6 +672,10 @@ impl ShardStore {
             telemetry::warn!(
                 "commits are still on their way to a drive that does not answer: nobody was told that they are done"
             );
+        }
+        // Its commits fail by now, so it waits for drives only.
+        if rt::time::timeout(RECLAIM_AT_END_MAX, self.reclaiming()).await.is_err() {
+            telemetry::warn!("space is still being reclaimed on a drive that does not answer");
         }
         self.partitions.stop();
         let flush = async {

@@ -95,3 +95,25 @@ fn a_drive_that_goes_while_space_is_reclaimed_costs_nothing() {
 fn full_drives_take_deletes_and_then_bodies_again_without_a_restart() {
     for_each_seed(SEEDS / 20, crashes::full_drives);
 }
+
+/// A stop in the middle of everything: what still runs then, beside the requests and for them, ends without a word, and what
+/// was acknowledged is there at the next start.
+#[test]
+fn a_store_that_is_closed_under_load_ends_in_order() {
+    for_each_seed(SEEDS / 8, |seed| {
+        let mut run = Run::new(seed, 6).hurried();
+        for _ in 0..3 {
+            run.shards = 1 + (run.world.random() % 3) as u16;
+            run.closes_after = Some(Duration::from_micros(run.world.random() % 80_000));
+            run.start_and_wait();
+            let closed = run.progress.borrow().count("closed");
+            run.until("closed", closed + 1);
+            // A process that ended at once would not see who comes too late.
+            run.world.run_for(Duration::from_secs(2));
+            run.world.crash();
+            hafiz_store::forget_all();
+        }
+        run.closes_after = None;
+        run.start_and_verify(Duration::from_millis(20));
+    });
+}

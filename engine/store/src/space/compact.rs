@@ -27,7 +27,7 @@ use crate::object::BAD_RECORD;
 use crate::partition::{Change, Live, Partition, View};
 use crate::planted::{self, Bug};
 use crate::put::PutBody;
-use crate::store::ShardStore;
+use crate::store::{ShardStore, on_shard};
 use crate::volume::{Class, Volume};
 
 /// A sealed log volume whose bodies, packed, take less than this share of its room is compacted, in percent.
@@ -67,7 +67,7 @@ pub(super) async fn compact_log_volumes(store: &Rc<ShardStore>) -> Result<()> {
     sparse.sort_unstable_by_key(|sparse| (sparse.packed, sparse.volume));
     sparse.truncate(VICTIMS_MAX);
     if full {
-        let budget = room_for_compaction(store).await;
+        let budget = room_for_compaction(store).await?;
         let mut needed = 0;
         sparse.retain(|sparse| {
             needed += sparse.packed * (100 + BATCH_LOSS_PERCENT) / 100;
@@ -82,7 +82,7 @@ pub(super) async fn compact_log_volumes(store: &Rc<ShardStore>) -> Result<()> {
     let victims: HashSet<VolumeId> = sparse.into_iter().map(|sparse| sparse.volume).collect();
     for shard in 0..rt::shard_count() {
         let victims = victims.clone();
-        rt::call(ShardId(shard), move || async move { compact_shard(&crate::store::local(), victims).await }).await?;
+        on_shard(ShardId(shard), move |store| async move { compact_shard(&store, victims).await }).await?;
     }
     Ok(())
 }
@@ -106,16 +106,16 @@ fn packed_bytes(live: Live) -> u64 {
 
 /// Bytes of batches that compaction may write on full drives: what the logs' volumes have left, as if all had as little as
 /// the fullest, and what the reserve has for it.
-async fn room_for_compaction(store: &Rc<ShardStore>) -> u64 {
+async fn room_for_compaction(store: &Rc<ShardStore>) -> Result<u64> {
     let shards = rt::shard_count();
     let mut least = u64::MAX;
     for shard in 0..shards {
-        least = least.min(rt::call(ShardId(shard), || async { crate::store::local().log().room() }).await);
+        least = least.min(on_shard(ShardId(shard), |store| async move { Ok(store.log().room()) }).await?);
     }
     let node = store.node();
     let data = node.places().map_or(1, |places| u64::from(places.geometry.data));
     let volumes = u64::from(node.reserve.volumes_for_compaction());
-    least * u64::from(shards) + volumes * reserve::slot_bytes(node) * data
+    Ok(least * u64::from(shards) + volumes * reserve::slot_bytes(node) * data)
 }
 
 /// Bytes of entries and bodies that a volume has room for.

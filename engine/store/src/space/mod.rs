@@ -41,18 +41,18 @@ static PASSES_FAILED: telemetry::Counter =
 
 /// Frees space on behalf of one shard until the store is closed: dead ranges of its own partitions; shard 0 also volumes.
 pub(crate) async fn run(store: Rc<ShardStore>) {
-    if rt::this_shard() == ShardId(0)
-        && let Err(error) = remains::free_remains(&store).await
-    {
-        telemetry::warn!("what earlier starts left is not given back, tried again at the next start: {error}");
-    }
     if rt::this_shard() == ShardId(0) {
+        let _pass = store.reclaiming().await;
+        if let Err(error) = remains::free_remains(&store).await {
+            telemetry::warn!("what earlier starts left is not given back, tried again at the next start: {error}");
+        }
         store.node().refresh_space().await;
         reserve::refill(store.node()).await;
     }
     while !store.is_closing() {
         let pause = if store.node().is_full() { FULL_PASS_EVERY } else { PASS_EVERY };
         rt::time::sleep(store.node().config.upkeep_every().unwrap_or(pause)).await;
+        let _pass = store.reclaiming().await;
         if store.is_closing() {
             return;
         }

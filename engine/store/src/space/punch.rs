@@ -32,7 +32,7 @@ pub(super) async fn free_dead_ranges(store: &ShardStore, partition: &Partition) 
         let rows = scan_up_to(partition, from, &to, CHUNK).await?;
         let Some((last, _)) = rows.last() else { return Ok(()) };
         from = keys::successor(last);
-        readers::pass_on_all_shards().await;
+        readers::pass_on_all_shards().await?;
         let mut by_volume: BTreeMap<VolumeId, Vec<(Bytes, Bytes)>> = BTreeMap::new();
         for (key, value) in rows {
             let (volume, _) = keys::parse_place(&key).ok_or(BAD_RECORD)?;

@@ -7,7 +7,9 @@ use std::rc::Rc;
 use rt::ShardId;
 use rt::sync::Event;
 
+use crate::error::Result;
 use crate::planted::{self, Bug};
+use crate::store::on_shard;
 
 /// The reads of one shard, by the turn they began in.
 #[derive(Default)]
@@ -53,11 +55,16 @@ impl Drop for Pin {
 }
 
 /// Waits until every read on any shard that has begun before this call has ended.
-pub(super) async fn pass_on_all_shards() {
+pub(super) async fn pass_on_all_shards() -> Result<()> {
     if planted::is(Bug::ReadersNotAwaited) {
-        return;
+        return Ok(());
     }
     for shard in 0..rt::shard_count() {
-        rt::call(ShardId(shard), || async { crate::store::local().readers().pass().await }).await;
+        on_shard(ShardId(shard), |store| async move {
+            store.readers().pass().await;
+            Ok(())
+        })
+        .await?;
     }
+    Ok(())
 }

@@ -20,7 +20,7 @@ use crate::index::keys;
 use crate::list::scan_up_to;
 use crate::object::{BAD_RECORD, parse_place_value};
 use crate::planted::{self, Bug};
-use crate::store::ShardStore;
+use crate::store::{ShardStore, on_shard};
 use crate::volume::{Class, SlotError, Volume};
 
 /// How long to wait for a volume whose slots are mended.
@@ -52,7 +52,7 @@ pub(super) async fn free_remains(store: &Rc<ShardStore>) -> Result<()> {
         let mut covered = Vec::new();
         for shard in 0..rt::shard_count() {
             let (id, geometry) = (volume.id, volume.geometry);
-            let asked = rt::call(ShardId(shard), move || async move { covered_pages(id, geometry).await });
+            let asked = on_shard(ShardId(shard), move |store| async move { covered_pages(&store, id, geometry).await });
             let Some(pages) = asked.await? else { return Ok(()) };
             covered.extend(pages);
         }
@@ -81,9 +81,9 @@ async fn free_log_tails(store: &Rc<ShardStore>) -> Result<()> {
 
 /// What this shard's partitions have in a volume, dead ranges that are not punched yet included; `None` when one of them is
 /// damaged.
-async fn covered_pages(id: VolumeId, geometry: Geometry) -> Result<Option<Vec<Pages>>> {
+async fn covered_pages(store: &ShardStore, id: VolumeId, geometry: Geometry) -> Result<Option<Vec<Pages>>> {
     let mut covered = Vec::new();
-    for partition in crate::store::local().partitions().all() {
+    for partition in store.partitions().all() {
         if partition.is_damaged() {
             return Ok(None);
         }

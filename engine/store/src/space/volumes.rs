@@ -128,7 +128,7 @@ pub(super) async fn free_dead_volumes(store: &Rc<ShardStore>) -> Result<()> {
     if dead.is_empty() {
         return Ok(());
     }
-    readers::pass_on_all_shards().await;
+    readers::pass_on_all_shards().await?;
     for volume in dead {
         match store.node().remove_volume(volume).await {
             Ok(()) => REMOVED.add(1),

@@ -48,7 +48,7 @@ pub(crate) fn spawn_clients(
 ) {
     let bucket = progress.borrow().bucket.expect("the bucket was made");
     if workload == Workload::Mixed {
-        drop(rt::spawn(watch(store::here(), bucket, model.clone())));
+        drop(rt::spawn(watch(store::here(), bucket, model.clone(), progress.clone())));
     }
     for client in (0..CLIENTS).filter(|client| client % usize::from(shards) == usize::from(shard.0)) {
         let (store, model, progress) = (store::here(), model.clone(), progress.clone());
@@ -116,6 +116,7 @@ pub(crate) async fn write(
             match read(&store, bucket, &source).await {
                 Ok(Some(value)) => next = Some(value),
                 Ok(None) => continue,
+                Err(_) if progress.borrow().is_closing => return,
                 Err(error) => panic!("{source}: {error:?}; known {known:?}"),
             }
             assert!(next == known.acknowledged || known.open.contains(&next), "{source} holds {next:?}: {known:?}");
@@ -152,7 +153,7 @@ pub(crate) async fn write(
 }
 
 /// One reader: what it has begun to read stays as it was, however long it takes; and what it has seen of a key is durable.
-async fn watch(store: Store, bucket: BucketId, model: Model) {
+async fn watch(store: Store, bucket: BucketId, model: Model, progress: Rc<RefCell<Progress>>) {
     loop {
         rt::time::sleep(Duration::from_micros(rt::random::u64() % 2_000)).await;
         let count = model.borrow().len() as u64;
@@ -168,6 +169,7 @@ async fn watch(store: Store, bucket: BucketId, model: Model) {
         rt::time::sleep(Duration::from_micros(rt::random::u64() % 8_000)).await;
         let value = match finish(get, &name, &record).await {
             Ok(value) => value,
+            Err(_) if progress.borrow().is_closing => return,
             Err(error) => panic!("{name}: {error:?} while it was read"),
         };
         let mut model = model.borrow_mut();

@@ -63,6 +63,8 @@ pub(crate) struct Progress {
     /// Of this start: the store is open and everything was checked.
     pub(crate) verified: bool,
     pub(crate) refused: Option<String>,
+    /// The store is being closed: who is refused goes away.
+    pub(crate) is_closing: bool,
     /// Directories of the drives that this start uses.
     pub(crate) used: Vec<PathBuf>,
     pub(crate) acknowledged: u64,
@@ -99,6 +101,8 @@ pub(crate) struct Run {
     pub(crate) data_slot_bytes: u64,
     /// Flush and reclaim so often.
     pub(crate) upkeep_every: Option<Duration>,
+    /// So long after everything was checked the store is closed, while its clients go on.
+    pub(crate) closes_after: Option<Duration>,
 }
 
 impl Run {
@@ -132,6 +136,7 @@ impl Run {
             log_slot_bytes: 4 << 20,
             data_slot_bytes: 32 << 20,
             upkeep_every: None,
+            closes_after: None,
         }
     }
 
@@ -160,9 +165,10 @@ impl Run {
     /// Boots a process: it opens the store, checks every key, then its clients write until it ends.
     pub(crate) fn start(&mut self) {
         self.progress.borrow_mut().verified = false;
+        self.progress.borrow_mut().is_closing = false;
         self.progress.borrow_mut().refused = None;
         let (config, model, progress, seed) = (self.config(), self.model.clone(), self.progress.clone(), self.seed);
-        let (shards, workload) = (self.shards, self.workload);
+        let (shards, workload, closes_after) = (self.shards, self.workload, self.closes_after);
         self.world.start(shards, move |shard| {
             let (config, model, progress) = (config.clone(), model.clone(), progress.clone());
             Box::pin(async move {
@@ -198,6 +204,12 @@ impl Run {
                 verify(seed, &store, bucket, &model).await;
                 progress.borrow_mut().verified = true;
                 spawn_clients(shard, shards, workload, &model, &progress);
+                if let Some(after) = closes_after {
+                    rt::time::sleep(after).await;
+                    progress.borrow_mut().is_closing = true;
+                    store::close().await;
+                    progress.borrow_mut().did("closed");
+                }
             })
         });
     }
