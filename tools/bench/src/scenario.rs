@@ -43,7 +43,7 @@ fn prepare(plan: &Plan, workers: &mut [Worker]) -> Result<(), String> {
 }
 
 /// Makes the objects that are to be there: those that are missing, when some have been deleted.
-fn fill(plan: &Plan, workers: &mut [Worker]) -> Result<Option<(Tally, Duration)>, String> {
+fn fill(plan: &Plan, workers: &mut [Worker]) -> Result<Option<Measured>, String> {
     let needs_none = matches!(plan.scenario, Scenario::Put | Scenario::Multipart);
     let has_some = workers.iter().any(|worker| !worker.objects.is_empty());
     if plan.prepared || needs_none || has_some {
@@ -54,7 +54,7 @@ fn fill(plan: &Plan, workers: &mut [Worker]) -> Result<Option<(Tally, Duration)>
     }
     let filled = phase(plan, workers, Work::Prepare, |_| Until::Done, None)?;
     workers.iter_mut().for_each(|worker| worker.objects.sort());
-    Ok(Some((filled.tally, filled.time)))
+    Ok(Some(filled))
 }
 
 fn measure_all(plan: &Plan, workers: &mut [Worker]) -> Result<Vec<Repeat>, String> {
@@ -62,7 +62,7 @@ fn measure_all(plan: &Plan, workers: &mut [Worker]) -> Result<Vec<Repeat>, Strin
     for number in 1..=plan.repeats {
         let filled = fill(plan, workers)?;
         let repeat = match (plan.scenario, filled) {
-            (Scenario::Fill, Some((tally, time))) => Repeat::new(plan, &tally, time, None),
+            (Scenario::Fill, Some(filled)) => Repeat::new(plan, &filled.tally, filled.time, filled.usage),
             _ => measure(plan, workers)?,
         };
         if plan.repeats > 1 {
@@ -158,14 +158,14 @@ fn watch(
     threads: &[ScopedJoinHandle<'_, Result<Tally, String>>],
     lives: &[Live],
 ) -> Result<(Duration, Option<Usage>), String> {
-    let reads = work == Work::Measure && Usage::is_asked_for(plan);
+    let is_measured = work == Work::Measure || plan.scenario == Scenario::Fill && work == Work::Prepare;
+    let reads = is_measured && Usage::is_asked_for(plan);
     let read = || if reads { Usage::read(plan).map(Some) } else { Ok(None) };
     let (from, to) = match until {
         Until::Time(from, to) => (from, Some(to)),
         Until::Count(_) | Until::Done => (began, None),
     };
-    let mut progress =
-        Progress { began, said: began, done: 0, bytes: 0, is_quiet: plan.quiet || work != Work::Measure };
+    let mut progress = Progress { began, said: began, done: 0, bytes: 0, is_quiet: plan.quiet || !is_measured };
     let wait_until = |moment: Option<Instant>, progress: &mut Progress| {
         while moment.is_none_or(|moment| Instant::now() < moment) && !threads.iter().all(ScopedJoinHandle::is_finished)
         {

@@ -1,0 +1,228 @@
+"""The servers that are measured: each on six directories, on a core of its own, with credentials that all share."""
+
+import datetime
+import json
+import os
+import platform
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+SERVER_CORE, CLIENT_CORE = 1, 0
+DRIVES = 6
+USER, PASSWORD = "perf-user", "perf-password-of-no-worth"
+LISTENING = re.compile(r"^listening on http://(\S+)$")
+START_SECONDS_MAX = 120
+STOP_SECONDS_MAX = 60
+
+
+class Hafiz:
+    """The built server on six directories, on its core."""
+
+    def __init__(self, binary, place):
+        self.binary, self.place, self.process = binary, place, None
+        self.dirs = [place / f"drive{n}" for n in range(1, DRIVES + 1)]
+
+    def start(self):
+        """Returns the milliseconds until it listens."""
+        variables = {"HAFIZ_ROOT_USER": USER, "HAFIZ_ROOT_PASSWORD": PASSWORD, "HAFIZ_METRICS_OPEN": "true"}
+        command = [str(self.binary), "server", *map(str, self.dirs), "--address", "127.0.0.1:0", "--shards", "1", "--pin", str(SERVER_CORE)]
+        began = time.monotonic()
+        self.process = subprocess.Popen(
+            ["taskset", "-c", str(SERVER_CORE), *command],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=(self.place / "server.log").open("a"),
+            text=True,
+            env={**os.environ, **variables},
+        )
+        for line in self.process.stdout:
+            if found := LISTENING.match(line.strip()):
+                self.endpoint = found[1]
+                return 1000 * (time.monotonic() - began)
+        raise SystemExit(f"the server did not start: {(self.place / 'server.log').read_text()}")
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait()
+
+    def counters(self, of="hafiz_log_"):
+        text = urllib.request.urlopen(f"http://{self.endpoint}/metrics").read().decode()
+        rows = (line.split() for line in text.splitlines() if line.startswith(of) and "{" not in line)
+        return {name: float(value) for name, value in rows}
+
+    def ask(self, *words):
+        """A command of an administrator."""
+        command = [str(self.binary), *map(str, words), "--endpoint", f"http://{self.endpoint}"]
+        variables = {"HAFIZ_ROOT_USER": USER, "HAFIZ_ROOT_PASSWORD": PASSWORD}
+        done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **variables})
+        if done.returncode != 0:
+            raise SystemExit(f"{' '.join(command)}: {done.stdout}{done.stderr}")
+        return done.stdout
+
+    def cpu_seconds(self):
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def memory_mib(self):
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(re.search(r"VmRSS:\s*(\d+)", status)[1]) / 1024
+
+
+def free_port():
+    """One that was free a moment ago: these servers cannot be asked which one they were given."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return taken.getsockname()[1]
+
+
+class Peer:
+    """Another store, as its users get it. `place`: where its directories are made."""
+
+    def __init__(self, place, tools):
+        self.place, self.tools, self.process = place, tools, None
+        self.dirs = [place / f"drive{n}" for n in range(1, DRIVES + 1)]
+
+    def program(self, name):
+        found = shutil.which(name, path=os.pathsep.join([*map(str, self.tools), os.environ["PATH"]]))
+        if found is None:
+            raise SystemExit(f"{name} is not there: see perf/README.md for how to get it, and --tools")
+        return found
+
+    def run(self, command, **variables):
+        for directory in self.dirs:
+            directory.mkdir(exist_ok=True)
+        log = (self.place / "server.log").open("a")
+        self.process = subprocess.Popen(
+            ["taskset", "-c", str(SERVER_CORE), *map(str, command)],
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.place, env={**os.environ, **variables},
+        )  # fmt: skip
+        deadline = time.monotonic() + START_SECONDS_MAX
+        while not self.answers():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise SystemExit(f"{self.name} did not start: {(self.place / 'server.log').read_text()[-2000:]}")
+            time.sleep(0.1)
+
+    def answers(self):
+        try:
+            urllib.request.urlopen(f"http://{self.endpoint}/", timeout=5)
+        except urllib.error.HTTPError as error:
+            # Refused, since nobody signed: it is there.
+            return error.code in (400, 403)
+        except OSError:
+            return False
+        return True
+
+    def stop(self):
+        self.process.terminate()
+        try:
+            self.process.wait(STOP_SECONDS_MAX)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+class Minio(Peer):
+    name = "MinIO"
+    durability = "EC:2 over six directories; its metadata file is synced on each drive"
+
+    def version(self):
+        said = subprocess.run([self.program("minio"), "--version"], capture_output=True, text=True, check=True).stdout
+        return said.splitlines()[0]
+
+    def start(self):
+        self.endpoint = f"127.0.0.1:{free_port()}"
+        # Refuses directories of the root file system otherwise.
+        variables = {"MINIO_CI_CD": "1", "MINIO_STORAGE_CLASS_STANDARD": "EC:2", "MINIO_BROWSER": "off"}
+        command = [self.program("minio"), "server", "--quiet", "--address", self.endpoint, *self.dirs]
+        self.run(command, MINIO_ROOT_USER=USER, MINIO_ROOT_PASSWORD=PASSWORD, **variables)
+
+
+class Seaweedfs(Peer):
+    name = "SeaweedFS"
+    durability = "one copy, nothing synced before the answer (its default)"
+
+    def version(self):
+        said = subprocess.run([self.program("weed"), "version"], capture_output=True, text=True, check=True).stdout
+        return said.splitlines()[0]
+
+    def start(self):
+        self.endpoint = f"127.0.0.1:{free_port()}"
+        users = {"name": USER, "credentials": [{"accessKey": USER, "secretKey": PASSWORD}], "actions": ["Admin", "Read", "Write", "List"]}
+        (self.place / "users.json").write_text(json.dumps({"identities": [users]}))
+        (self.place / "filer").mkdir(exist_ok=True)
+        command = [self.program("weed"), "server", f"-dir={','.join(map(str, self.dirs))}", "-ip=127.0.0.1", "-s3", "-volume.max=0"]
+        command += [f"-s3.config={self.place / 'users.json'}", f"-s3.port={self.endpoint.rpartition(':')[2]}"]
+        command += ["-master.volumeSizeLimitMB=256", f"-s3.port.grpc={free_port()}"]
+        command += [f"-{part}.port{kind}={free_port()}" for part in ("master", "volume", "filer") for kind in ("", ".grpc")]
+        self.run(command)
+
+
+def load(program, server, words, device=None):
+    """One run of hafiz-bench: the figures of what it asked for most often. Nothing that it makes is cleared away."""
+    result = server.place / "result.json"
+    command = [
+        *("taskset", "-c", str(CLIENT_CORE), str(program), *words.split(), "--threads", "1", "--keep", "--quiet"),
+        *("--endpoint", f"http://{server.endpoint}", "--json", str(result), "--pid", str(server.process.pid)),
+        *(("--device", device) if device else ()),
+    ]
+    variables = {"AWS_ACCESS_KEY_ID": USER, "AWS_SECRET_ACCESS_KEY": PASSWORD}
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **variables})
+    if done.returncode != 0:
+        raise SystemExit(f"{' '.join(command)}: {done.stdout}{done.stderr}")
+    return flat(json.loads(result.read_text())["repeats"][0])
+
+
+def flat(repeat):
+    """The figures of what was asked for most often, with what the server used for each request."""
+    kind = max(repeat["kinds"].values(), key=lambda kind: kind["done"])
+    usage = {name.replace("device_written_", "device_"): value for name, value in repeat["usage"].items()}
+    names = {"done": "ops", "failed": "failed", "per_second": "ops_per_s", "mib_per_second": "mib_per_s", "p50_us": "p50_us", "p99_us": "p99_us", "keys_per_second": "keys_per_s"}
+    return {"seconds": repeat["seconds"], **{new: kind[old] for old, new in names.items()}, **usage}
+
+
+def public(arguments):
+    """The arguments without what names a place of this machine."""
+    kept, skip = [], False
+    for argument in arguments:
+        if skip:
+            skip = False
+        elif argument in ("--place", "--binaries", "--tools"):
+            skip = True
+        else:
+            kept.append(argument)
+    return kept
+
+
+def git(*words):
+    return subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True).stdout.strip()
+
+
+def first(path, pattern):
+    found = re.search(pattern, Path(path).read_text())
+    return found[1] if found else "?"
+
+
+def machine(command):
+    """When, what and on what: the beginning of each result."""
+    return {
+        "date": datetime.date.today().isoformat(),
+        "commit": git("rev-parse", "--short", "HEAD") + ("-changed" if git("status", "--porcelain") else ""),
+        "command": " ".join([command, *public(sys.argv[1:])]),
+        "cores": os.cpu_count(),
+        "processor": first("/proc/cpuinfo", r"model name\s*: (.*)"),
+        "memory_gib": int(first("/proc/meminfo", r"MemTotal:\s*(\d+)")) >> 20,
+        "kernel": platform.release().split("-")[0],
+        "load": f"{os.getloadavg()[0]:.1f}",
+    }
