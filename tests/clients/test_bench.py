@@ -125,6 +125,22 @@ def test_who_is_not_known_or_not_there_is_told(server, tmp_path):
         assert "refused" in nobody.fails("get --count 10")
 
 
+def test_a_server_that_goes_away_ends_the_run(tmp_path):
+    with hafiz.Deployment(drives=1) as running:
+        bench = Bench(tmp_path, running.endpoint)
+        bench("fill --objects 5")
+        thread = threading.Timer(1, running.kill)
+        thread.start()
+        assert "requests failed in a row" in bench.fails("get --prepared --objects 5 --duration 100s --connections 4")
+        thread.join()
+
+
+def test_objects_are_made_over_few_connections_however_many_are_measured(bench):
+    # More than the server takes at a time: what is measured is told, the objects are there.
+    done = bench.run("get --objects 4000 --connections 4000 --count 4000 --threads 1")
+    assert "get" in done.stdout, done.stderr
+
+
 def test_over_tls_the_certificate_must_be_trusted(tmp_path):
     certificates = Certificates(tmp_path)
     (tmp_path / "ca.pem").write_text(certificates.renew("own", "localhost"))

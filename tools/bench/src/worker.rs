@@ -20,6 +20,9 @@ const SCRATCH_BYTES: usize = 256 << 10;
 const EVENTS_MAX: usize = 1024;
 /// How often exchanges are looked at that take too long.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// What is not measured takes so many connections at most, of all workers together: a server that refuses more should be
+/// found out by what is measured.
+const UNMEASURED_CONNECTIONS_MAX: usize = 64;
 /// So many failures with no success between them end a run: there is no server, or it does not know us.
 const FAILURES_IN_A_ROW_MAX: u64 = 1000;
 
@@ -128,7 +131,13 @@ impl Worker {
 
     /// Gives work to connections that have none. False when there is no more to be had now or later.
     fn begin(&mut self, work: Work, run: &mut Run, live: &Live, now: Instant) -> Result<bool, String> {
-        while let Some(&slot) = self.idle.last() {
+        let spared = match work {
+            Work::Measure => 0,
+            _ => self.connections.len().saturating_sub(UNMEASURED_CONNECTIONS_MAX.div_ceil(self.plan.threads)),
+        };
+        while let Some(&slot) = self.idle.last()
+            && self.idle.len() > spared
+        {
             let due = run.due();
             let may_begin = !run.is_full() && due.is_none_or(|due| due <= now);
             let (task, due) = match self.next_task(work, may_begin) {
@@ -185,8 +194,11 @@ impl Worker {
             }
             Err(text) => {
                 run.failures_in_a_row += 1;
-                if work.may_not_fail() || run.failures_in_a_row > FAILURES_IN_A_ROW_MAX {
+                if work.may_not_fail() {
                     return Err(text);
+                }
+                if run.failures_in_a_row > FAILURES_IN_A_ROW_MAX {
+                    return Err(format!("given up: {FAILURES_IN_A_ROW_MAX} requests failed in a row: {text}"));
                 }
                 live.failure();
                 if let Some(kind) = kind.filter(|_| run.counts(moment)) {
