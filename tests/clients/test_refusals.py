@@ -250,10 +250,10 @@ def test_a_stop_lets_a_request_in_flight_finish(formed):
     headers = client.signer.headers("PUT", head, [], client.host, None, wire.UNSIGNED)
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     with socket.create_connection(("127.0.0.1", formed.port), timeout=20) as connection:
-        connection.sendall(f"PUT {head} HTTP/1.1\r\n{lines}content-length: {len(body)}\r\n\r\n".encode() + body[:50_000])
-        # The request is under way once the server has answered another one on this machine.
-        assert client.request("GET", "/kept/k").status == 200
-        client.close()
+        connection.sendall(f"PUT {head} HTTP/1.1\r\n{lines}content-length: {len(body)}\r\nexpect: 100-continue\r\n\r\n".encode())
+        # Now it is under way.
+        assert connection.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        connection.sendall(body[:50_000])
         formed.process.send_signal(15)
         connection.sendall(body[50_000:])
         assert connection.recv(1000).startswith(b"HTTP/1.1 200 ")

@@ -148,7 +148,9 @@ class Client:
             try:
                 self.connection.endheaders(body or None)
             except (BrokenPipeError, ConnectionResetError):
-                pass  # refused before all of it was sent: the answer may still be there
+                # Refused before all of it was sent: the answer may still be there, unless it was the connection that failed.
+                if self.connection.sock is None:
+                    raise
             response = self.connection.getresponse()
             answer = Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
             if response.will_close:
