@@ -23,8 +23,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// What is not measured takes so many connections at most, of all workers together: a server that refuses more should be
 /// found out by what is measured.
 const UNMEASURED_CONNECTIONS_MAX: usize = 64;
-/// So many failures with no success between them end a run: there is no server, or it does not know us.
+/// So many failures with no success between them end a run: there is no server, or it does not know us. More when there are
+/// many connections, all of which may be refused at once.
 const FAILURES_IN_A_ROW_MAX: u64 = 1000;
+const FAILURES_IN_A_ROW_OF_A_CONNECTION_MAX: u64 = 10;
 
 /// When a phase ends, and what of it counts.
 #[derive(Clone, Copy, Debug)]
@@ -197,8 +199,9 @@ impl Worker {
                 if work.may_not_fail() {
                     return Err(text);
                 }
-                if run.failures_in_a_row > FAILURES_IN_A_ROW_MAX {
-                    return Err(format!("given up: {FAILURES_IN_A_ROW_MAX} requests failed in a row: {text}"));
+                let max = self.connections.len() as u64 * FAILURES_IN_A_ROW_OF_A_CONNECTION_MAX;
+                if run.failures_in_a_row > max.max(FAILURES_IN_A_ROW_MAX) {
+                    return Err(format!("given up: {} requests failed in a row: {text}", run.failures_in_a_row));
                 }
                 live.failure();
                 if let Some(kind) = kind.filter(|_| run.counts(moment)) {
