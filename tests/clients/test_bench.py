@@ -154,10 +154,10 @@ def test_over_tls_the_certificate_must_be_trusted(tmp_path):
 
 
 class Liar:
-    """Answers each request with `answer`, whatever it was. Without one it closes the connection."""
+    """Answers each request with `answer`, whatever it was, or with that of its method. Without one it closes the connection."""
 
     def __init__(self, answer):
-        self.answer = answer
+        self.answer, self.methods = answer, []
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.endpoint = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
         threading.Thread(target=self.accept, daemon=True).start()
@@ -176,10 +176,13 @@ class Liar:
             while piece := connection.recv(65536):
                 received += piece
                 while b"\r\n\r\n" in received:
-                    received = received.partition(b"\r\n\r\n")[2]
-                    if self.answer is None:
+                    head, _, received = received.partition(b"\r\n\r\n")
+                    method = head.split(b" ")[0].decode()
+                    self.methods.append(method)
+                    answer = self.answer.get(method) if isinstance(self.answer, dict) else self.answer
+                    if answer is None:
                         return
-                    connection.sendall(self.answer)
+                    connection.sendall(answer)
 
     def __enter__(self):
         return self
@@ -214,6 +217,17 @@ def test_a_server_that_lies_is_found_out(tmp_path, lie, words, told):
     with Liar(lie) as liar:
         said = Bench(tmp_path, liar.endpoint).fails(f"{words} --prepared --count 5 --connections 2 --threads 1")
     assert told in said, said
+
+
+def test_uploads_of_which_steps_fail_end_the_run_and_are_given_up(tmp_path):
+    created = answer(b"<UploadId>1</UploadId>")
+    # Parts are cut off: each upload is aborted, and nothing is waited for.
+    with Liar({"POST": created, "DELETE": b"HTTP/1.1 204 No Content\r\n\r\n"}) as liar:
+        said = Bench(tmp_path, liar.endpoint).fails("multipart --prepared --size 12MiB --count 2 --connections 3 --threads 1")
+        assert "upload-part" in said and liar.methods.count("DELETE") == 2, (said, liar.methods)
+    # No upload is ever made.
+    with Liar(None) as liar:
+        assert "closed without" in Bench(tmp_path, liar.endpoint).fails("multipart --prepared --count 5 --connections 2 --threads 2")
 
 
 def test_a_wrong_command_is_told_with_the_help(tmp_path):

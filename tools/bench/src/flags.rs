@@ -63,7 +63,7 @@ const FLAGS: &[Flag] = &[
     flag("payload", "HOW", "signed", "signed (SHA-256 of the body) or unsigned"),
     flag("signing", "HOW", "header", "header or presigned"),
     flag("verify", "", "", "compare every byte that comes back"),
-    flag("prepared", "", "", "the objects are there: from `fill` with the same --objects, --size, --prefix and --seed"),
+    flag("prepared", "", "", "the objects are there: from `fill` with the same --objects, --size and --prefix"),
     flag("keep", "", "", "leave what was made"),
     flag("timeout", "TIME", "60s", "an answer that takes longer is an error"),
     flag("seed", "N", "1", "of the choices"),

@@ -42,7 +42,7 @@ fn prepare(plan: &Plan, workers: &mut [Worker]) -> Result<(), String> {
     Ok(())
 }
 
-/// Makes the objects that are to be there: those that are missing, when some have been deleted.
+/// Makes the objects that are to be there, when there are none.
 fn fill(plan: &Plan, workers: &mut [Worker]) -> Result<Option<Measured>, String> {
     let needs_none = matches!(plan.scenario, Scenario::Put | Scenario::Multipart);
     let has_some = workers.iter().any(|worker| !worker.objects.is_empty());
@@ -105,6 +105,7 @@ fn measure(plan: &Plan, workers: &mut [Worker]) -> Result<Repeat, String> {
 }
 
 fn clear(plan: &Plan, workers: &mut [Worker]) -> Result<(), String> {
+    phase(plan, workers, Work::Abort, |_| Until::Done, None)?;
     if !plan.keep && !plan.prepared {
         phase(plan, workers, Work::Clean, |_| Until::Done, None)?;
     }

@@ -206,7 +206,7 @@ impl Worker {
         }
         if self.creating > 0 || !may_begin {
             // There will be parts for this connection, or whoever does the last ones completes the upload.
-            return if self.creating == 0 && self.uploads.is_empty() { Next::Done } else { Next::Wait };
+            return if self.creating == 0 && self.uploads.are_over() { Next::Done } else { Next::Wait };
         }
         self.creating += 1;
         let mut object = self.new_object();
@@ -238,37 +238,37 @@ impl Worker {
         }
     }
 
-    /// Takes note of what an answer says. Errors: why it is not what it should be.
-    pub(crate) fn accept(&mut self, task: Task, reply: &Reply) -> Result<Gain, String> {
-        let outcome = self.judge(&task, reply);
+    /// Takes note of how a task ended. Errors: why there was no answer, or why it is not what it should be.
+    pub(crate) fn accept(&mut self, task: Task, answer: Result<&Reply, String>) -> Result<Gain, String> {
+        self.creating -= usize::from(matches!(task, Task::CreateUpload(_)));
+        let judged = answer.and_then(|reply| Ok((reply, self.judge(&task, reply)?)));
+        let (reply, gain) = match (&task, judged) {
+            (_, Ok(judged)) => judged,
+            (Task::UploadPart { upload, .. } | Task::CompleteUpload { upload, .. }, Err(why)) => {
+                self.uploads.give_up(*upload);
+                return Err(why);
+            }
+            (_, Err(why)) => return Err(why),
+        };
         match task {
-            Task::Put(mut object) if outcome.is_ok() => {
-                object.version.clone_from(&reply.version);
-                if self.keeps_count() {
-                    self.objects.add(object);
-                }
+            Task::Put(object) if self.keeps_count() => {
+                self.objects.add(Object { version: reply.version.clone(), ..object });
             }
             Task::CreateUpload(object) => {
-                self.creating = self.creating.saturating_sub(1);
-                if outcome.is_ok() {
-                    let id = between(&reply.body, "<UploadId>", "</UploadId>").ok_or("no upload id in the answer")?;
-                    self.uploads.add(Upload::new(object, id, self.plan.part_bytes));
-                }
+                let id = between(&reply.body, "<UploadId>", "</UploadId>").ok_or("no upload id in the answer")?;
+                self.uploads.add(Upload::new(object, id, self.plan.part_bytes));
             }
-            Task::UploadPart { upload, part, .. } => match (&outcome, &reply.etag) {
-                (Ok(_), Some(etag)) => self.uploads.has_part(upload, part, etag.clone()),
-                // It cannot be completed any more.
-                _ => drop(self.uploads.remove(upload)),
-            },
+            Task::UploadPart { upload, part, .. } => {
+                self.uploads.has_part(upload, part, reply.etag.clone().expect("an answer without one was refused"));
+            }
             Task::CompleteUpload { upload, .. } => {
-                let upload = self.uploads.remove(upload);
-                if let (Ok(_), Some(upload), true) = (&outcome, upload, self.keeps_count()) {
+                if let (Some(upload), true) = (self.uploads.remove(upload), self.keeps_count()) {
                     self.objects.add(Object { version: reply.version.clone(), ..upload.object });
                 }
             }
             _ => {}
         }
-        outcome
+        Ok(gain)
     }
 
     /// Objects that nobody will ask for again are not remembered: there may be many.
@@ -280,7 +280,9 @@ impl Worker {
         let is_fine = match task {
             // It may be there; whose it is will show.
             Task::MakeBucket => matches!(reply.status, 200 | 409),
-            Task::Delete(_) | Task::AbortUpload(_) => reply.status == 204,
+            Task::Delete(_) => reply.status == 204,
+            // It may have been completed, and nobody heard of it.
+            Task::AbortUpload(_) => matches!(reply.status, 204 | 404),
             _ => reply.status == 200,
         };
         if !is_fine {

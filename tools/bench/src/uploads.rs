@@ -10,12 +10,22 @@ pub(crate) struct Upload {
     /// Of each part, once it is there.
     etags: Vec<Option<String>>,
     is_completing: bool,
+    /// A step failed: there are no further ones.
+    is_given_up: bool,
 }
 
 impl Upload {
     pub(crate) fn new(object: Object, id: String, part_bytes: u64) -> Upload {
         let parts = object.size.div_ceil(part_bytes).max(1) as usize;
-        Upload { object, id, part_bytes, next_part: 0, etags: vec![None; parts], is_completing: false }
+        Upload {
+            object,
+            id,
+            part_bytes,
+            next_part: 0,
+            etags: vec![None; parts],
+            is_completing: false,
+            is_given_up: false,
+        }
     }
 }
 
@@ -36,8 +46,9 @@ pub(crate) struct Uploads {
 }
 
 impl Uploads {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.rows.is_empty()
+    /// Whether none will ever have a further step.
+    pub(crate) fn are_over(&self) -> bool {
+        self.rows.iter().all(|(_, upload)| upload.is_given_up)
     }
 
     pub(crate) fn add(&mut self, upload: Upload) {
@@ -51,7 +62,7 @@ impl Uploads {
 
     /// The next step of the first that has one.
     pub(crate) fn step(&mut self) -> Option<(u64, Step)> {
-        self.rows.iter_mut().find_map(|(number, upload)| {
+        self.rows.iter_mut().filter(|(_, upload)| !upload.is_given_up).find_map(|(number, upload)| {
             let part = upload.next_part;
             if part < upload.etags.len() {
                 upload.next_part += 1;
@@ -64,19 +75,27 @@ impl Uploads {
         })
     }
 
-    /// A part is there. Of an upload that was given up meanwhile nothing is kept.
+    /// It is there until it is aborted.
+    pub(crate) fn give_up(&mut self, number: u64) {
+        if let Some((_, upload)) = self.rows.iter_mut().find(|(own, _)| *own == number) {
+            upload.is_given_up = true;
+        }
+    }
+
+    /// A part is there.
     pub(crate) fn has_part(&mut self, number: u64, part: usize, etag: String) {
         if let Some((_, upload)) = self.rows.iter_mut().find(|(own, _)| *own == number) {
             upload.etags[part - 1] = Some(etag);
         }
     }
 
-    /// Takes one out: it was completed, or is given up.
+    /// Takes one out that was completed.
     pub(crate) fn remove(&mut self, number: u64) -> Option<Upload> {
         let row = self.rows.iter().position(|(own, _)| *own == number)?;
         Some(self.rows.remove(row).1)
     }
 
+    /// Takes one out, to be aborted.
     pub(crate) fn pop(&mut self) -> Option<Upload> {
         self.rows.pop().map(|(_, upload)| upload)
     }
@@ -101,6 +120,18 @@ mod tests {
         assert_eq!(uploads.step(), Some((0, Step::Complete(vec!["a".to_owned(), "b".to_owned(), "c".to_owned()]))));
         assert_eq!(uploads.step(), None);
         assert_eq!(uploads.remove(0).map(|upload| upload.id).as_deref(), Some("id"));
-        assert!(uploads.is_empty());
+        assert!(uploads.are_over() && uploads.pop().is_none());
+    }
+
+    #[test]
+    fn an_upload_that_is_given_up_has_no_steps_and_can_be_aborted() {
+        let mut uploads = Uploads::default();
+        let object = Object { number: 1, content: 1, size: 11, version: None };
+        uploads.add(Upload::new(object, "id".to_owned(), 5));
+        assert!(uploads.step().is_some() && !uploads.are_over());
+        uploads.give_up(0);
+        uploads.has_part(0, 1, "late".to_owned());
+        assert!(uploads.step().is_none() && uploads.are_over());
+        assert_eq!(uploads.pop().map(|upload| upload.id).as_deref(), Some("id"));
     }
 }

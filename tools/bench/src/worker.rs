@@ -178,20 +178,15 @@ impl Worker {
         self.idle.push(slot);
         let (kind, began) = (task.kind(), due.unwrap_or(ended.began));
         let moment = if due.is_some() { began } else { Instant::now() };
-        let gained = ended.outcome.map_err(|error| error.to_string()).and_then(|reply| {
-            let gain = self.accept(task, &reply)?;
-            Ok((
-                gain,
-                reply.first_byte.saturating_duration_since(began),
-                reply.last_byte.saturating_duration_since(began),
-            ))
-        });
-        match gained {
-            Ok((gain, first_byte, last_byte)) => {
+        let answer = ended.outcome.map_err(|error| error.to_string());
+        let gained = self.accept(task, answer.as_ref().map_err(String::clone));
+        match gained.and_then(|gain| Ok((gain, answer?))) {
+            Ok((gain, reply)) => {
                 run.failures_in_a_row = 0;
                 live.success(gain.bytes);
                 if let Some(kind) = kind.filter(|_| run.counts(moment)) {
-                    run.tally.success(kind, gain, first_byte, last_byte);
+                    let after = |moment: Instant| moment.saturating_duration_since(began);
+                    run.tally.success(kind, gain, after(reply.first_byte), after(reply.last_byte));
                 }
             }
             Err(text) => {
