@@ -130,6 +130,17 @@ impl Stream {
         }
     }
 
+    /// Waits for bytes and throws away what there is, at most `most`: needs no memory and copies nothing. Returns how
+    /// many, or 0 when the peer has finished.
+    pub async fn discard(&self, most: usize) -> io::Result<usize> {
+        debug_assert!(most > 0, "nothing to discard cannot be told from the end");
+        match &self.handle {
+            StreamHandle::Real(fd) => uring::discard(fd, most).await,
+            #[cfg(feature = "sim")]
+            StreamHandle::Sim(stream) => stream.discard(most).await,
+        }
+    }
+
     /// Like `recv`, but at the deadline the socket is shut down for good and the result is `TimedOut`.
     pub async fn recv_until(&self, window: Window, deadline: Instant) -> (io::Result<usize>, Window) {
         self.until(deadline, self.recv(window)).await

@@ -9,6 +9,7 @@ use std::future::Future;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::pin::Pin;
+use std::ptr;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
@@ -488,6 +489,15 @@ pub(crate) async fn receive(fd: &Arc<OwnedFd>, mut window: Window) -> (io::Resul
     // SAFETY: the window's bytes do not move with it, and nobody else can reach them.
     let (code, Transfer { bytes: window, .. }) = unsafe { Operation::start(entry, transfer(fd, window), true) }.await;
     (result(code), window)
+}
+
+/// Has the kernel throw away what arrives, up to `most` bytes, without copying it; 0 bytes mean that the peer has finished.
+pub(crate) async fn discard(fd: &Arc<OwnedFd>, most: usize) -> io::Result<usize> {
+    let most = u32::try_from(most).unwrap_or(u32::MAX);
+    let entry = opcode::Recv::new(Fd(fd.as_raw_fd()), ptr::null_mut(), most).flags(libc::MSG_TRUNC).build();
+    // SAFETY: with MSG_TRUNC a TCP socket writes nothing (tcp(7)), so the entry points to nothing; the descriptor is held.
+    let (code, _) = unsafe { Operation::start(entry, transfer(fd, ()), true) }.await;
+    result(code)
 }
 
 /// Waits until there is something to receive, or the end.

@@ -16,8 +16,9 @@ pub const TRAILER_BYTES_MAX: usize = 4 * 1024;
 pub const TRAILERS_MAX: usize = 32;
 /// Longest stretch handed to one send, so that the send time-out measures progress and not size.
 pub const SEND_BYTES_MAX: usize = 256 * 1024;
-/// Most bytes read and thrown away from a connection that lingers after its last reply.
-pub const LINGER_BYTES_MAX: usize = 1024 * 1024;
+/// Most bytes thrown away from a connection that lingers after its last reply: what clients send at once for a part, so
+/// that they see why it was refused, not a reset. It costs no memory and no copy.
+pub const LINGER_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// The bounds one listener works under.
 #[derive(Clone, Debug)]

@@ -474,14 +474,22 @@ impl Transport {
         if self.stream.shutdown(Shutdown::Write).is_err() {
             return;
         }
+        self.out = None;
         let mut left = LINGER_BYTES_MAX;
-        while let Some(buf) = self.out.take() {
-            let (outcome, window) = self.recv_raw(Window::from(buf), deadline, false).await;
-            match outcome {
-                Ok(len) if len > 0 && len < left => left -= len,
-                Ok(_) | Err(_) => return,
+        while left > 0 {
+            let causes = Causes { deadline, stop: None, place: self.place.as_ref(), peer: self.peer_of_exchange() };
+            let (outcome, interrupted) = interruptible(self.stream.discard(left), causes, || {
+                // As in `recv_raw`.
+                drop(self.stream.shutdown(Shutdown::Read));
+            })
+            .await;
+            match (outcome, interrupted) {
+                (Ok(len), Interrupted::No) if len > 0 => {
+                    metrics::RECEIVED_BYTES.add(len as u64);
+                    left -= len;
+                }
+                _ => return,
             }
-            self.out = Some(window.into_buf());
         }
     }
 

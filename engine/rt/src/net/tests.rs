@@ -55,6 +55,30 @@ fn what_is_sent_in_parts_arrives_in_order() {
 }
 
 #[test]
+fn what_is_discarded_is_gone_and_what_follows_is_whole() {
+    run_alone(Config::new(1), || async {
+        const BYTES: usize = 3 << 20;
+        let (client, server) = pair().await;
+        let sender = spawn(async move {
+            let shared = Shared::from(vec![1; BYTES]);
+            client.send(shared).await.unwrap();
+            client.send(Shared::from_static(b"rest")).await.unwrap();
+        });
+        let mut left = BYTES;
+        while left > 0 {
+            let count = server.discard(left).await.unwrap();
+            assert!((1..=left).contains(&count), "{count} of {left}");
+            left -= count;
+        }
+        let (result, window) = server.recv(buf::alloc(4096).await.into()).await;
+        assert_eq!(&window[..result.unwrap()], b"rest");
+        sender.await;
+        assert_eq!(server.discard(1).await.unwrap(), 0, "the peer has finished");
+    })
+    .unwrap();
+}
+
+#[test]
 fn a_deadline_ends_a_read_and_the_window_comes_back() {
     run_alone(Config::new(1), || async {
         let (client, server) = pair().await;

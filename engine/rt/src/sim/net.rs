@@ -167,8 +167,20 @@ impl Stream {
     }
 
     pub(crate) async fn receive(&self, mut window: Window) -> (io::Result<usize>, Window) {
+        let result = self.take(window.len()).await.map(|bytes| {
+            window[..bytes.len()].copy_from_slice(&bytes);
+            bytes.len()
+        });
+        (result, window)
+    }
+
+    pub(crate) async fn discard(&self, most: usize) -> io::Result<usize> {
+        Ok(self.take(most).await?.len())
+    }
+
+    /// What has arrived, at least one byte and at most `most`; nothing at the end.
+    async fn take(&self, most: usize) -> io::Result<Vec<u8>> {
         let pipe = self.incoming();
-        let wanted = window.len();
         let result = pipe
             .changed
             .wait_for(|| {
@@ -182,16 +194,12 @@ impl Stream {
                 if arrived.is_empty() {
                     return pipe.ended.get().then(|| Ok(Vec::new()));
                 }
-                let count = wanted.min(arrived.len());
+                let count = most.min(arrived.len());
                 Some(Ok(arrived.drain(..count).collect()))
             })
             .await;
         pipe.changed.notify();
-        let result = result.map(|bytes| {
-            window[..bytes.len()].copy_from_slice(&bytes);
-            bytes.len()
-        });
-        (result, window)
+        result
     }
 
     pub(crate) async fn readable(&self) {
