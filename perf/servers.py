@@ -23,6 +23,11 @@ START_SECONDS_MAX = 120
 STOP_SECONDS_MAX = 60
 
 
+def environment(variables):
+    """Ours, but for what is set there for other servers than these: Hafiz refuses variables that it does not know."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("HAFIZ_")} | variables
+
+
 class Hafiz:
     """The built server on six directories, on its core."""
 
@@ -41,7 +46,7 @@ class Hafiz:
             stdout=subprocess.PIPE,
             stderr=(self.place / "server.log").open("a"),
             text=True,
-            env={**os.environ, **variables},
+            env=environment(variables),
         )
         for line in self.process.stdout:
             if found := LISTENING.match(line.strip()):
@@ -66,7 +71,7 @@ class Hafiz:
         """A command of an administrator."""
         command = [str(self.binary), *map(str, words), "--endpoint", f"http://{self.endpoint}"]
         variables = {"HAFIZ_ROOT_USER": USER, "HAFIZ_ROOT_PASSWORD": PASSWORD}
-        done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **variables})
+        done = subprocess.run(command, capture_output=True, text=True, env=environment(variables))
         if done.returncode != 0:
             raise SystemExit(f"{' '.join(command)}: {done.stdout}{done.stderr}")
         return done.stdout

@@ -18,6 +18,8 @@ const CACHE_BYTES: u64 = 8 << 20;
 const FILES_MAX: usize = 64;
 /// Directories tried: others may use the same names.
 const NAMES_MAX: u32 = 1000;
+/// A file system in memory, on most machines: the scrub makes such a directory for every copy that it reads.
+const MEMORY: &str = "/dev/shm";
 
 /// What a copy of a tree says.
 pub(crate) struct Looked {
@@ -101,9 +103,15 @@ struct Links {
 }
 
 impl Links {
+    /// In memory where that works, or else where temporary files belong.
     fn make(source: &Path, version: &[u8]) -> io::Result<Links> {
         let source = source.canonicalize()?;
-        let links = Links { dir: private_dir()? };
+        Links::make_in(Path::new(MEMORY), &source, version)
+            .or_else(|_| Links::make_in(&std::env::temp_dir(), &source, version))
+    }
+
+    fn make_in(parent: &Path, source: &Path, version: &[u8]) -> io::Result<Links> {
+        let links = Links { dir: private_dir(parent)? };
         let id =
             version.first_chunk().ok_or_else(|| io::Error::new(ErrorKind::InvalidData, "short version pointer"))?;
         let name = format!("v{}", u64::from_le_bytes(*id));
@@ -127,11 +135,11 @@ impl Drop for Links {
 }
 
 /// A new directory that only this user can enter.
-fn private_dir() -> io::Result<PathBuf> {
+fn private_dir(parent: &Path) -> io::Result<PathBuf> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     for _ in 0..NAMES_MAX {
         let number = NEXT.fetch_add(1, Relaxed);
-        let dir = std::env::temp_dir().join(format!("hafiz-look-{}-{number}", std::process::id()));
+        let dir = parent.join(format!("hafiz-look-{}-{number}", std::process::id()));
         match fs::DirBuilder::new().mode(0o700).create(&dir) {
             Ok(()) => return Ok(dir),
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {}

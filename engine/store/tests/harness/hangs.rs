@@ -118,6 +118,12 @@ pub(crate) fn crash_meanwhile(seed: u64) {
     hang(&mut run, hung, true);
     let millis = 200 + run.world.random() % 6_000;
     run.world.run_for(Duration::from_millis(millis));
+    // In so short a time it may be that nobody wanted anything of that drive.
+    for _ in 0..10 {
+        if run.world.fault_count(Fault::Hang) == 0 {
+            run.world.run_for(SECOND);
+        }
+    }
     assert!(run.world.fault_count(Fault::Hang) > 0, "seed {seed}: nothing hung");
     crash(&mut run);
     hang(&mut run, hung, false);
