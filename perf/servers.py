@@ -143,8 +143,10 @@ class Minio(Peer):
     durability = "EC:2 over six directories; its metadata file is synced on each drive"
 
     def version(self):
-        said = subprocess.run([self.program("minio"), "--version"], capture_output=True, text=True, check=True).stdout
-        return said.splitlines()[0]
+        """Of the module: what the program says of itself is set by its own build script."""
+        said = subprocess.run(["go", "version", "-m", self.program("minio")], capture_output=True, text=True, check=True).stdout
+        found = re.search(r"mod\s+github.com/minio/minio\s+(\S+)", said)
+        return f"MinIO {found[1] if found else '?'}"
 
     def start(self):
         self.endpoint = f"127.0.0.1:{free_port()}"
@@ -170,8 +172,24 @@ class Seaweedfs(Peer):
         command = [self.program("weed"), "server", f"-dir={','.join(map(str, self.dirs))}", "-ip=127.0.0.1", "-s3", "-volume.max=0"]
         command += [f"-s3.config={self.place / 'users.json'}", f"-s3.port={self.endpoint.rpartition(':')[2]}"]
         command += ["-master.volumeSizeLimitMB=256", f"-s3.port.grpc={free_port()}"]
-        command += [f"-{part}.port{kind}={free_port()}" for part in ("master", "volume", "filer") for kind in ("", ".grpc")]
+        self.ports = {f"{part}{kind}": free_port() for part in ("master", "volume", "filer") for kind in ("", ".grpc")}
+        command += [f"-{part}.port={port}" for part, port in self.ports.items() if "." not in part]
+        command += [f"-{part.replace('.', '.port.')}={port}" for part, port in self.ports.items() if "." in part]
         self.run(command)
+
+
+class SeaweedfsSynced(Seaweedfs):
+    name = "SeaweedFS, synced"
+    durability = "one copy, synced before the answer (`fs.configure -fsync`)"
+
+    def start(self):
+        super().start()
+        command = [self.program("weed"), "shell", f"-master=127.0.0.1:{self.ports['master']}.{self.ports['master.grpc']}"]
+        command += [f"-filer=127.0.0.1:{self.ports['filer']}.{self.ports['filer.grpc']}"]
+        words = "lock\nfs.configure -locationPrefix=/buckets/ -fsync -apply\nunlock\nexit\n"
+        done = subprocess.run(command, input=words, capture_output=True, text=True, timeout=START_SECONDS_MAX)
+        if not re.search(r'"fsync":\s*true', done.stdout):
+            raise SystemExit(f"SeaweedFS was not told to sync: {done.stdout}{done.stderr}")
 
 
 def load(program, server, words, device=None):
