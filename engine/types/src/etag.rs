@@ -36,17 +36,29 @@ impl Etag {
         }
         Some(Etag { digest, parts })
     }
-}
 
-impl fmt::Display for Etag {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // One write of all digits: a page of a listing shows a thousand of these.
+    /// As it is shown, without the detour of a formatter: a page of a listing shows a thousand.
+    pub fn push_to(&self, text: &mut String) {
+        text.push_str(std::str::from_utf8(&self.hex()).expect("digits are ASCII"));
+        if let Some(parts) = self.parts {
+            text.push('-');
+            text.push_str(&parts.to_string());
+        }
+    }
+
+    fn hex(&self) -> [u8; 32] {
         let mut hex = [0; 32];
         for (pair, byte) in hex.chunks_exact_mut(2).zip(self.digest) {
             pair[0] = HEX_DIGITS[usize::from(byte >> 4)];
             pair[1] = HEX_DIGITS[usize::from(byte & 15)];
         }
-        f.write_str(std::str::from_utf8(&hex).expect("digits are ASCII"))?;
+        hex
+    }
+}
+
+impl fmt::Display for Etag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(std::str::from_utf8(&self.hex()).expect("digits are ASCII"))?;
         match self.parts {
             Some(parts) => write!(f, "-{parts}"),
             None => Ok(()),
@@ -61,7 +73,11 @@ mod tests {
     #[test]
     fn an_etag_reads_back_as_it_was_written() {
         for text in ["d41d8cd98f00b204e9800998ecf8427e", "d41d8cd98f00b204e9800998ecf8427e-17"] {
-            assert_eq!(Etag::parse(text).map(|etag| etag.to_string()).as_deref(), Some(text));
+            let etag = Etag::parse(text).expect("an etag");
+            assert_eq!(etag.to_string(), text);
+            let mut pushed = String::from("before ");
+            etag.push_to(&mut pushed);
+            assert_eq!(pushed.strip_prefix("before "), Some(text));
         }
         for text in [
             "",

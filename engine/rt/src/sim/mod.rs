@@ -45,7 +45,7 @@ pub struct SimConfig {
     pub io_latency: std::ops::Range<Duration>,
     /// Each segment on the network takes a random time within these bounds.
     pub net_latency: std::ops::Range<Duration>,
-    /// The largest piece of a stream that arrives at once.
+    /// The largest piece of a stream that arrives at once; `usize::MAX`: what is sent at once arrives at once.
     pub net_segment_bytes_max: usize,
     /// Chance that a send breaks its connection.
     pub net_reset: f64,

@@ -195,7 +195,11 @@ impl Stream {
                     return pipe.ended.get().then(|| Ok(Vec::new()));
                 }
                 let count = most.min(arrived.len());
-                Some(Ok(arrived.drain(..count).collect()))
+                let (first, second) = arrived.as_slices();
+                let from_first = count.min(first.len());
+                let taken = [&first[..from_first], &second[..count - from_first]].concat();
+                arrived.drain(..count);
+                Some(Ok(taken))
             })
             .await;
         pipe.changed.notify();
@@ -217,8 +221,8 @@ impl Stream {
     }
 
     pub(crate) async fn send_vectored(&self, parts: Vec<Shared>, skip: usize) -> (io::Result<usize>, Vec<Shared>) {
-        let whole: Vec<u8> = parts.iter().flat_map(|part| part.iter().copied()).skip(skip).collect();
-        (self.send_some(&whole).await, parts)
+        let whole = parts.iter().map(|part| &part[..]).collect::<Vec<_>>().concat();
+        (self.send_some(&whole[skip..]).await, parts)
     }
 
     /// Takes as many bytes as there is room for, at least one.
@@ -244,8 +248,12 @@ impl Stream {
         self.core.note_bytes(&bytes[..count]);
         let mut rest = &bytes[..count];
         while !rest.is_empty() {
-            let most = rest.len().min(self.core.config().net_segment_bytes_max);
-            let (segment, after) = rest.split_at(1 + self.core.below(most as u64) as usize);
+            let most = self.core.config().net_segment_bytes_max;
+            let len = match most {
+                usize::MAX => rest.len(),
+                _ => 1 + self.core.below(rest.len().min(most) as u64) as usize,
+            };
+            let (segment, after) = rest.split_at(len);
             rest = after;
             let segment = segment.to_vec();
             pipe.on_the_way.set(pipe.on_the_way.get() + segment.len());

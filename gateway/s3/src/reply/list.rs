@@ -46,30 +46,56 @@ impl Names {
     }
 }
 
+/// Text that is mostly the same as it was before: the objects of a page have the same kind of checksum, the same class.
+struct Repeated<K> {
+    of: Option<K>,
+    text: String,
+}
+
+impl<K: PartialEq> Repeated<K> {
+    fn new() -> Repeated<K> {
+        Repeated { of: None, text: String::new() }
+    }
+
+    fn text(&mut self, of: K, write: impl FnOnce(&mut Writer)) -> &str {
+        if self.of.as_ref() != Some(&of) {
+            let mut xml = Writer::piece();
+            write(&mut xml);
+            self.text = xml.finish();
+            self.of = Some(of);
+        }
+        &self.text
+    }
+}
+
 fn write_objects(listing: &Listing, owner: Option<&Owner>, names: &Names, xml: &mut Writer) {
     xml.reserve(listing.objects.iter().map(|object| OBJECT_BYTES + object.key.len()).sum());
     let mut dates = date::Iso8601::default();
+    let (mut before_size, mut after_size) = (Repeated::new(), Repeated::new());
     for object in &listing.objects {
         xml.verbatim("<Contents><Key>");
         xml.content(&names.of(&object.key));
         xml.verbatim("</Key><LastModified>");
         xml.verbatim(dates.text(object.modified.milliseconds()));
         xml.verbatim("</LastModified><ETag>&quot;");
-        xml.plain(format_args!("{}", object.etag));
-        xml.verbatim("&quot;</ETag>");
-        if let Some((algorithm, kind)) = object.checksum {
-            xml.text("ChecksumAlgorithm", checksum::wire_name(algorithm));
-            xml.text("ChecksumType", kind.wire_name());
-        }
-        xml.verbatim("<Size>");
+        xml.plain(|text| object.etag.push_to(text));
+        xml.verbatim(before_size.text(object.checksum, |xml| {
+            xml.verbatim("&quot;</ETag>");
+            if let Some((algorithm, kind)) = object.checksum {
+                xml.text("ChecksumAlgorithm", checksum::wire_name(algorithm));
+                xml.text("ChecksumType", kind.wire_name());
+            }
+            xml.verbatim("<Size>");
+        }));
         xml.digits(object.size);
-        xml.verbatim("</Size>");
-        if let Some(owner) = owner {
-            owner.write("Owner", xml);
-        }
-        xml.verbatim("<StorageClass>");
-        xml.content(&object.storage_class);
-        xml.verbatim("</StorageClass></Contents>");
+        xml.verbatim(after_size.text(&object.storage_class, |xml| {
+            xml.verbatim("</Size>");
+            if let Some(owner) = owner {
+                owner.write("Owner", xml);
+            }
+            xml.text("StorageClass", &object.storage_class);
+            xml.verbatim("</Contents>");
+        }));
     }
     for prefix in &listing.common_prefixes {
         xml.open("CommonPrefixes");

@@ -1,7 +1,5 @@
 //! Writes XML text: elements, text, the one namespace. No indentation, as S3.
 
-use std::fmt::{self, Write as _};
-
 use super::NAMESPACE;
 
 /// Decimal digits of the largest number.
@@ -16,6 +14,11 @@ impl Writer {
     /// Starts with the XML declaration.
     pub fn document() -> Writer {
         Writer { out: String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n") }
+    }
+
+    /// Starts with nothing: what it writes is to stand within a document.
+    pub fn piece() -> Writer {
+        Writer { out: String::new() }
     }
 
     /// Makes room for about so many bytes more, so that a long document does not move as it grows.
@@ -73,11 +76,11 @@ impl Writer {
         self.out.push_str(text);
     }
 
-    /// Text within the element that is open. It needs no escape.
-    pub fn plain(&mut self, text: fmt::Arguments<'_>) {
+    /// Lets `push` append text within the element that is open. It needs no escape.
+    pub fn plain(&mut self, push: impl FnOnce(&mut String)) {
         let from = self.out.len();
-        self.out.write_fmt(text).expect("a String takes all text");
-        debug_assert!(!needs_escape(&self.out[from..]), "{text} needs an escape");
+        push(&mut self.out);
+        debug_assert!(!needs_escape(&self.out[from..]), "{} needs an escape", &self.out[from..]);
     }
 
     /// A number within the element that is open.
