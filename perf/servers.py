@@ -85,6 +85,22 @@ class Hafiz:
         return int(re.search(r"VmRSS:\s*(\d+)", status)[1]) / 1024
 
 
+class AnotherBuild(Hafiz):
+    """Hafiz before a change: the program `hafiz` in one of the directories of --tools."""
+
+    name = "Hafiz, another build"
+    durability = "4+2, always durable"
+
+    def __init__(self, place, tools):
+        found = shutil.which("hafiz", path=os.pathsep.join(map(str, tools)))
+        if found is None:
+            raise SystemExit("hafiz is in none of the directories of --tools")
+        super().__init__(found, place)
+
+    def version(self):
+        return subprocess.run([self.binary, "version"], capture_output=True, text=True, check=True).stdout.splitlines()[0]
+
+
 def free_port():
     """One that was free a moment ago: these servers cannot be asked which one they were given."""
     with socket.socket() as taken:
@@ -192,11 +208,11 @@ class SeaweedfsSynced(Seaweedfs):
             raise SystemExit(f"SeaweedFS was not told to sync: {done.stdout}{done.stderr}")
 
 
-def load(program, server, words, device=None):
-    """One run of hafiz-bench: the figures of what it asked for most often. Nothing that it makes is cleared away."""
+def load(program, server, words, device=None, keep=True):
+    """One run of hafiz-bench: the figures of what it asked for most often. `keep`: nothing that it makes is cleared away."""
     result = server.place / "result.json"
     command = [
-        *("taskset", "-c", str(CLIENT_CORE), str(program), *words.split(), "--threads", "1", "--keep", "--quiet"),
+        *("taskset", "-c", str(CLIENT_CORE), str(program), *words.split(), "--threads", "1", "--quiet", *(("--keep",) if keep else ())),
         *("--endpoint", f"http://{server.endpoint}", "--json", str(result), "--pid", str(server.process.pid)),
         *(("--device", device) if device else ()),
     ]

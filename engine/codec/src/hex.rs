@@ -4,12 +4,9 @@ const DIGITS: &[u8; 16] = b"0123456789abcdef";
 
 /// Spells `bytes` in lower case. Allocates the string, `2 * bytes.len()` bytes.
 pub fn encode(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len() * 2);
-    for &byte in bytes {
-        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
-        text.push(char::from(DIGITS[usize::from(byte & 15)]));
-    }
-    text
+    let mut text = vec![0; bytes.len() * 2];
+    encode_into(bytes, &mut text);
+    String::from_utf8(text).expect("digits are ASCII")
 }
 
 /// Spells `bytes` in lower case into `text` without allocating.

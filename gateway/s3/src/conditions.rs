@@ -28,17 +28,31 @@ pub enum Verdict {
 }
 
 impl ReadConditions {
-    /// Reads `If-Match` and its kin, each under `prefix` (empty, or `x-amz-copy-source-`).
-    pub fn from_head(head: &Head<'_>, prefix: &str) -> Result<ReadConditions> {
-        let date = |name: &str| -> Result<Option<u64>> {
-            // A date that cannot be read is no condition (RFC 9110, 13.1.3).
-            Ok(head.text(&format!("{prefix}{name}"))?.and_then(date::parse_http))
-        };
+    /// Reads `If-Match` and its kin.
+    pub fn from_head(head: &Head<'_>) -> Result<ReadConditions> {
+        ReadConditions::named(head, ["if-match", "if-none-match", "if-modified-since", "if-unmodified-since"])
+    }
+
+    /// Reads `x-amz-copy-source-if-match` and its kin.
+    pub fn of_copy_source(head: &Head<'_>) -> Result<ReadConditions> {
+        let names = [
+            "x-amz-copy-source-if-match",
+            "x-amz-copy-source-if-none-match",
+            "x-amz-copy-source-if-modified-since",
+            "x-amz-copy-source-if-unmodified-since",
+        ];
+        ReadConditions::named(head, names)
+    }
+
+    fn named(head: &Head<'_>, names: [&str; 4]) -> Result<ReadConditions> {
+        let [if_match, if_none_match, if_modified_since, if_unmodified_since] = names;
+        // A date that cannot be read is no condition (RFC 9110, 13.1.3).
+        let date = |name| -> Result<Option<u64>> { Ok(head.text(name)?.and_then(date::parse_http)) };
         Ok(ReadConditions {
-            if_match: etags(head, &format!("{prefix}if-match"), Comparison::Strong)?,
-            if_none_match: etags(head, &format!("{prefix}if-none-match"), Comparison::Weak)?,
-            if_modified_since: date("if-modified-since")?,
-            if_unmodified_since: date("if-unmodified-since")?,
+            if_match: etags(head, if_match, Comparison::Strong)?,
+            if_none_match: etags(head, if_none_match, Comparison::Weak)?,
+            if_modified_since: date(if_modified_since)?,
+            if_unmodified_since: date(if_unmodified_since)?,
         })
     }
 
@@ -133,7 +147,7 @@ mod tests {
     fn verdict(headers: &[(&str, &str)]) -> Verdict {
         let headers: Vec<(&str, &[u8])> = headers.iter().map(|(n, v)| (*n, v.as_bytes())).collect();
         let head = Head { method: "GET", target: "/", headers: &headers };
-        ReadConditions::from_head(&head, "").unwrap().evaluate(&Etag::parse(TAG).unwrap(), 784_111_777)
+        ReadConditions::from_head(&head).unwrap().evaluate(&Etag::parse(TAG).unwrap(), 784_111_777)
     }
 
     #[test]
@@ -170,7 +184,7 @@ mod tests {
     fn a_copy_source_that_does_not_hold_is_a_failed_precondition() {
         let headers: [(&str, &[u8]); 1] = [("x-amz-copy-source-if-none-match", TAG.as_bytes())];
         let head = Head { method: "PUT", target: "/", headers: &headers };
-        let conditions = ReadConditions::from_head(&head, "x-amz-copy-source-").unwrap();
+        let conditions = ReadConditions::of_copy_source(&head).unwrap();
         let error = conditions.check_copy_source(&Etag::parse(TAG).unwrap(), 0).unwrap_err();
         assert_eq!(error.code, Code::PreconditionFailed);
     }

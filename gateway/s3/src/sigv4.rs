@@ -123,7 +123,7 @@ fn anonymous(head: &Head<'_>) -> Result<BodyRule> {
 }
 
 fn string_to_sign(timestamp: &str, scope: &str, canonical: &str) -> String {
-    format!("{ALGORITHM}\n{timestamp}\n{scope}\n{}", hex::encode(&sha256(canonical.as_bytes())))
+    [ALGORITHM, timestamp, scope, &hex::encode(&sha256(canonical.as_bytes()))].join("\n")
 }
 
 fn check_scope(claimed: &Claimed, region: &str) -> Result<()> {

@@ -9,7 +9,7 @@ use hafiz_store as store;
 use rt::sim::{Fault, Stop};
 
 use super::healing;
-use super::run::{CLIENTS, Run, Workload};
+use super::run::{CLIENTS, Run, Workload, met};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -43,7 +43,7 @@ fn assert_prompt(run: &Run, hangs: usize) {
     assert!(caught.len() <= hangs * CLIENTS, "seed {seed}: {} of {} took long: {caught:?}", caught.len(), took.len());
     let slowest = took.iter().max().copied().unwrap_or_default();
     assert!(slowest <= CAUGHT_MAX, "seed {seed}: something took {slowest:?}");
-    assert!(run.world.fault_count(Fault::Hang) > 0, "seed {seed}: nothing hung");
+    met(seed, "a drive hung", run.world.fault_count(Fault::Hang) > 0);
 }
 
 fn crash(run: &mut Run) {
@@ -118,13 +118,7 @@ pub(crate) fn crash_meanwhile(seed: u64) {
     hang(&mut run, hung, true);
     let millis = 200 + run.world.random() % 6_000;
     run.world.run_for(Duration::from_millis(millis));
-    // In so short a time it may be that nobody wanted anything of that drive.
-    for _ in 0..10 {
-        if run.world.fault_count(Fault::Hang) == 0 {
-            run.world.run_for(SECOND);
-        }
-    }
-    assert!(run.world.fault_count(Fault::Hang) > 0, "seed {seed}: nothing hung");
+    met(seed, "a drive hung", run.world.fault_count(Fault::Hang) > 0);
     crash(&mut run);
     hang(&mut run, hung, false);
     let first = (run.world.random() % 5) as usize;
@@ -154,7 +148,7 @@ pub(crate) fn stalls(seed: u64) {
         factor(&mut run, 1);
         run.world.run_for(6 * SECOND);
     }
-    assert!(run.world.fault_count(Fault::Slow) > 0, "seed {seed}: nothing was slow");
+    met(seed, "a drive was slow", run.world.fault_count(Fault::Slow) > 0);
     run.goes_on("after the stalls");
     crash(&mut run);
     run.start_and_verify(SECOND);
@@ -167,7 +161,7 @@ pub(crate) fn slow(seed: u64) {
     run.world.faults(run.dirs[slow].clone(), |faults| faults.slow_factor = 100);
     run.workload = Workload::Calm;
     run.world.run_for(60 * SECOND);
-    assert!(run.world.fault_count(Fault::Slow) > 0, "seed {seed}: nothing was slow");
+    met(seed, "a drive was slow", run.world.fault_count(Fault::Slow) > 0);
     let slowest = run.progress.borrow().took.iter().max().copied().unwrap_or_default();
     assert!(slowest <= OTHERS_MAX, "seed {seed}: something took {slowest:?}");
     crash(&mut run);
@@ -262,7 +256,7 @@ pub(crate) fn rebuild_target(seed: u64, others: bool) {
     let hung = target.borrow().clone();
     run.world.faults(&hung, |faults| faults.hang = true);
     until(&mut run, &steps, "closed");
-    assert!(run.world.fault_count(Fault::Hang) > 0, "seed {seed}: nothing hung");
+    met(seed, "a drive hung", run.world.fault_count(Fault::Hang) > 0);
     run.world.kill();
     store::forget_all();
     run.world.faults(&hung, |faults| faults.hang = false);

@@ -113,7 +113,7 @@ impl UploadPartCopy {
             upload: upload_id(source)?,
             source: CopySource::from_head(head)?,
             source_expected_owner: head.single("x-amz-source-expected-bucket-owner")?.map(str::to_owned),
-            source_conditions: ReadConditions::from_head(head, "x-amz-copy-source-")?,
+            source_conditions: ReadConditions::of_copy_source(head)?,
             range: range::copy_source_range(head)?,
         })
     }

@@ -65,7 +65,7 @@ impl GetObject {
             version: source.version()?,
             range: range.and_then(RangeSpec::parse),
             part,
-            conditions: ReadConditions::from_head(head, "")?,
+            conditions: ReadConditions::from_head(head)?,
             overrides: ResponseOverrides::from_query(&source.address.query)?,
             with_checksum: head.single("x-amz-checksum-mode")?.is_some_and(|mode| mode.eq_ignore_ascii_case("enabled")),
         })
@@ -157,7 +157,7 @@ impl CopyObject {
             key: source.key()?,
             source: CopySource::from_head(head)?,
             source_expected_owner: head.single("x-amz-source-expected-bucket-owner")?.map(str::to_owned),
-            source_conditions: ReadConditions::from_head(head, "x-amz-copy-source-")?,
+            source_conditions: ReadConditions::of_copy_source(head)?,
             condition: conditions::write_condition(head)?,
             directive,
             attributes: metadata::attributes(head)?,

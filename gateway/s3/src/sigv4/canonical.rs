@@ -1,5 +1,7 @@
 //! The canonical request: the one spelling of a request that both sides sign.
 
+use std::borrow::Cow;
+
 use crate::error::Result;
 use crate::head::Head;
 use crate::query::{self, Plus, Query};
@@ -31,7 +33,12 @@ pub fn canonical_request(
         out.push('\n');
     }
     out.push('\n');
-    out.push_str(&signed_headers.join(";"));
+    for (index, name) in signed_headers.iter().enumerate() {
+        if index > 0 {
+            out.push(';');
+        }
+        out.push_str(name);
+    }
     out.push('\n');
     out.push_str(payload_hash);
     Ok(out)
@@ -62,8 +69,8 @@ fn push_query(out: &mut String, query: &Query) {
 /// Trims, collapses runs of blanks, and reads bytes that are not UTF-8 as Latin-1: the text their sender signed.
 fn push_value(out: &mut String, value: &[u8]) {
     let text = match std::str::from_utf8(value) {
-        Ok(text) => text.to_owned(),
-        Err(_) => value.iter().map(|&byte| char::from(byte)).collect(),
+        Ok(text) => Cow::Borrowed(text),
+        Err(_) => Cow::Owned(value.iter().map(|&byte| char::from(byte)).collect()),
     };
     let mut words = text.split([' ', '\t']).filter(|word| !word.is_empty());
     if let Some(word) = words.next() {

@@ -7,6 +7,9 @@ use crate::query::Query;
 
 use super::{ALGORITHM, PRESIGNED_SECONDS_MAX};
 
+/// What every scope ends with.
+const TERMINATOR: &str = "aws4_request";
+
 /// Whose key signs, on which day, where and for what.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Scope {
@@ -24,7 +27,7 @@ impl Scope {
         let end = pieces.next()?;
         let (service, region, date) = (pieces.next()?, pieces.next()?, pieces.next()?);
         let access_key = pieces.next()?;
-        let shape = end == "aws4_request" && date.len() == 8 && parse_digits(date).is_some() && !access_key.is_empty();
+        let shape = end == TERMINATOR && date.len() == 8 && parse_digits(date).is_some() && !access_key.is_empty();
         shape.then(|| Scope {
             access_key: access_key.to_owned(),
             date: date.to_owned(),
@@ -35,7 +38,7 @@ impl Scope {
 
     /// The scope as strings to sign hold it: without the access key.
     pub fn text(&self) -> String {
-        format!("{}/{}/{}/aws4_request", self.date, self.region, self.service)
+        [&self.date, &self.region, &self.service, TERMINATOR].join("/")
     }
 }
 
@@ -86,6 +89,9 @@ pub(super) fn read(head: &Head<'_>, query: &Query) -> Result<Option<Claimed>> {
     }
 }
 
+/// Of the `Authorization` header.
+const FIELDS: [&str; 3] = ["Credential", "SignedHeaders", "Signature"];
+
 fn unsupported() -> Error {
     Error::invalid_request(
         "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256.",
@@ -109,19 +115,24 @@ fn from_header(head: &Head<'_>) -> Result<Claimed> {
         let message = format!("The authorization header is malformed; {what}");
         Error::with(Code::AuthorizationHeaderMalformed, message)
     };
-    let field = |name: &str| -> Result<&str> {
-        let mut found = fields.split(',').filter_map(|field| field.trim().strip_prefix(name)?.strip_prefix('='));
-        match (found.next(), found.next()) {
-            (Some(value), None) if !value.is_empty() => Ok(value),
-            _ => Err(malformed(&format!("the authorization header requires one {name}"))),
+    // How often each field is there, and what it is.
+    let mut found = FIELDS.map(|name| (name, 0_u32, ""));
+    for field in fields.split(',') {
+        let Some((name, value)) = field.trim().split_once('=') else { continue };
+        if let Some(known) = found.iter_mut().find(|(known, ..)| *known == name) {
+            *known = (known.0, known.1 + 1, value);
         }
-    };
-    let credential = field("Credential")?;
+    }
+    let [credential, signed, signature] = found.map(|(name, count, value)| match (count, value) {
+        (1, value) if !value.is_empty() => Ok(value),
+        _ => Err(malformed(&format!("the authorization header requires one {name}"))),
+    });
+    let credential = credential?;
     let scope = Scope::parse(credential).ok_or_else(|| {
         malformed("the Credential is mal-formed; expecting \"<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request\".")
     })?;
-    let signed_headers = signed_headers(field("SignedHeaders")?);
-    let signature = field("Signature")?.to_owned();
+    let signed_headers = signed_headers(signed?);
+    let signature = signature?.to_owned();
     Ok(Claimed {
         scope,
         signed_headers,
