@@ -85,6 +85,14 @@ class Hafiz:
         return int(re.search(r"VmRSS:\s*(\d+)", status)[1]) / 1024
 
 
+def find(name, places):
+    """A program, in the first of these directories that has it."""
+    found = shutil.which(name, path=os.pathsep.join(map(str, places)))
+    if found is None:
+        raise SystemExit(f"{name} is not there: see perf/README.md for how to get it, and --tools")
+    return found
+
+
 class AnotherBuild(Hafiz):
     """Hafiz before a change: the program `hafiz` in one of the directories of --tools."""
 
@@ -92,10 +100,7 @@ class AnotherBuild(Hafiz):
     durability = "4+2, always durable"
 
     def __init__(self, place, tools):
-        found = shutil.which("hafiz", path=os.pathsep.join(map(str, tools)))
-        if found is None:
-            raise SystemExit("hafiz is in none of the directories of --tools")
-        super().__init__(found, place)
+        super().__init__(find("hafiz", tools), place)
 
     def version(self):
         return subprocess.run([self.binary, "version"], capture_output=True, text=True, check=True).stdout.splitlines()[0]
@@ -116,10 +121,7 @@ class Peer:
         self.dirs = [place / f"drive{n}" for n in range(1, DRIVES + 1)]
 
     def program(self, name):
-        found = shutil.which(name, path=os.pathsep.join([*map(str, self.tools), os.environ["PATH"]]))
-        if found is None:
-            raise SystemExit(f"{name} is not there: see perf/README.md for how to get it, and --tools")
-        return found
+        return find(name, [*self.tools, *os.environ["PATH"].split(os.pathsep)])
 
     def run(self, command, **variables):
         for directory in self.dirs:

@@ -278,18 +278,7 @@ impl Transport {
     /// At the deadline, at a stop while idle, or when it has to make room, reading is shut down so that the read returns
     /// with its buffer. It may return with bytes that had just come.
     async fn recv_raw(&self, window: Window, deadline: Instant, is_idle: bool) -> (Result<usize, RecvError>, Window) {
-        let causes = Causes {
-            deadline,
-            stop: is_idle.then_some(&*self.stop),
-            place: self.place.as_ref(),
-            peer: self.peer_of_exchange(),
-        };
-        let operation = self.stream.recv(window);
-        let ((outcome, window), interrupted) = interruptible(operation, causes, || {
-            // It fails only when the connection is gone already; the read returns in either case.
-            drop(self.stream.shutdown(Shutdown::Read));
-        })
-        .await;
+        let ((outcome, window), interrupted) = self.reading(self.stream.recv(window), deadline, is_idle).await;
         if let Some(peer) = self.peer_of_exchange() {
             peer.moved(*outcome.as_ref().unwrap_or(&0) as u64);
         }
@@ -305,6 +294,21 @@ impl Transport {
             (Err(error), Interrupted::No | Interrupted::Stop | Interrupted::Evicted) => Err(RecvError::Io(error)),
         };
         (outcome, window)
+    }
+
+    /// Awaits a read to its end, which is brought about when it is called off.
+    async fn reading<T>(&self, read: impl Future<Output = T>, deadline: Instant, is_idle: bool) -> (T, Interrupted) {
+        let causes = Causes {
+            deadline,
+            stop: is_idle.then_some(&*self.stop),
+            place: self.place.as_ref(),
+            peer: self.peer_of_exchange(),
+        };
+        interruptible(read, causes, || {
+            // It fails only when the connection is gone already; the read returns in either case.
+            drop(self.stream.shutdown(Shutdown::Read));
+        })
+        .await
     }
 
     /// Sends what the TLS session has queued by itself.
@@ -477,13 +481,7 @@ impl Transport {
         self.out = None;
         let mut left = LINGER_BYTES_MAX;
         while left > 0 {
-            let causes = Causes { deadline, stop: None, place: self.place.as_ref(), peer: self.peer_of_exchange() };
-            let (outcome, interrupted) = interruptible(self.stream.discard(left), causes, || {
-                // As in `recv_raw`.
-                drop(self.stream.shutdown(Shutdown::Read));
-            })
-            .await;
-            match (outcome, interrupted) {
+            match self.reading(self.stream.discard(left), deadline, false).await {
                 (Ok(len), Interrupted::No) if len > 0 => {
                     metrics::RECEIVED_BYTES.add(len as u64);
                     left -= len;

@@ -122,10 +122,10 @@ impl Iso8601 {
 pub fn basic(seconds: u64) -> String {
     let Civil { year, month, day, hour, minute, second } = Civil::from_seconds(seconds);
     let mut text = *b"19941106T084937Z";
-    let date = [(0, year / 100), (2, year % 100), (4, month), (6, day)];
-    let clock = [(9, hour), (11, minute), (13, second)];
-    two_digits(&mut text, &date);
-    two_digits(&mut text, &clock);
+    two_digits(
+        &mut text,
+        &[(0, year / 100), (2, year % 100), (4, month), (6, day), (9, hour), (11, minute), (13, second)],
+    );
     ascii(&text)
 }
 

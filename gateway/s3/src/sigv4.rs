@@ -32,6 +32,8 @@ pub const PRESIGNED_SECONDS_MAX: u64 = 604_800;
 pub const SERVICE: &str = "s3";
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
+/// What every scope ends with.
+const TERMINATOR: &str = "aws4_request";
 
 /// How a signature came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use hafiz_store as store;
 use rt::sim::Fault;
 
-use super::run::{LIMIT, Progress, Run, Workload, met};
+use super::run::{LIMIT, Progress, Run, Workload};
 
 /// Crashes at any operation, recovery included, with other drives there at each start.
 pub(crate) fn other_drives_at_each_start(seed: u64) {
@@ -30,7 +30,7 @@ pub(crate) fn other_drives_at_each_start(seed: u64) {
     run.start_and_verify(Duration::from_millis(20));
     run.assert_unused(first);
     run.start_and_verify(Duration::ZERO);
-    met(seed, "something was written", run.progress.borrow().acknowledged > 0);
+    assert!(run.progress.borrow().acknowledged > 0, "seed {seed}: nothing was written");
 }
 
 /// A crash while one drive lags behind, and then as many others are missing as parity makes up for: at once, or after a start
@@ -75,7 +75,7 @@ pub(crate) fn drives_die(seed: u64) {
     // The dead ones stay dead.
     run.start_and_verify(Duration::from_millis(10));
     run.start_and_verify(Duration::ZERO);
-    met(seed, "a dead drive was used", run.world.fault_count(Fault::Dead) > 0);
+    assert!(run.world.fault_count(Fault::Dead) > 0, "seed {seed}: no dead drive was used");
 }
 
 pub(crate) fn wrong_bytes(seed: u64) {
@@ -86,7 +86,7 @@ pub(crate) fn wrong_bytes(seed: u64) {
         run.world.flip_bits(dir, 200);
     }
     run.start_and_verify(Duration::ZERO);
-    met(seed, "a bit was flipped", run.world.fault_count(Fault::BitFlipAtRest) > 0);
+    assert!(run.world.fault_count(Fault::BitFlipAtRest) > 0, "seed {seed}: no bit was flipped");
 }
 
 /// For a moment, or for so long that commits fail for want of a log volume.

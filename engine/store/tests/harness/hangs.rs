@@ -43,7 +43,7 @@ fn assert_prompt(run: &Run, hangs: usize) {
     assert!(caught.len() <= hangs * CLIENTS, "seed {seed}: {} of {} took long: {caught:?}", caught.len(), took.len());
     let slowest = took.iter().max().copied().unwrap_or_default();
     assert!(slowest <= CAUGHT_MAX, "seed {seed}: something took {slowest:?}");
-    met(seed, "a drive hung", run.world.fault_count(Fault::Hang) > 0);
+    assert!(run.world.fault_count(Fault::Hang) > 0, "seed {seed}: nothing hung");
 }
 
 fn crash(run: &mut Run) {
@@ -161,7 +161,7 @@ pub(crate) fn slow(seed: u64) {
     run.world.faults(run.dirs[slow].clone(), |faults| faults.slow_factor = 100);
     run.workload = Workload::Calm;
     run.world.run_for(60 * SECOND);
-    met(seed, "a drive was slow", run.world.fault_count(Fault::Slow) > 0);
+    assert!(run.world.fault_count(Fault::Slow) > 0, "seed {seed}: nothing was slow");
     let slowest = run.progress.borrow().took.iter().max().copied().unwrap_or_default();
     assert!(slowest <= OTHERS_MAX, "seed {seed}: something took {slowest:?}");
     crash(&mut run);
@@ -256,7 +256,7 @@ pub(crate) fn rebuild_target(seed: u64, others: bool) {
     let hung = target.borrow().clone();
     run.world.faults(&hung, |faults| faults.hang = true);
     until(&mut run, &steps, "closed");
-    met(seed, "a drive hung", run.world.fault_count(Fault::Hang) > 0);
+    assert!(run.world.fault_count(Fault::Hang) > 0, "seed {seed}: nothing hung");
     run.world.kill();
     store::forget_all();
     run.world.faults(&hung, |faults| faults.hang = false);

@@ -78,7 +78,7 @@ fn write_objects(listing: &Listing, owner: Option<&Owner>, names: &Names, xml: &
         xml.verbatim("</Key><LastModified>");
         xml.verbatim(dates.text(object.modified.milliseconds()));
         xml.verbatim("</LastModified><ETag>&quot;");
-        xml.plain(|text| object.etag.push_to(text));
+        xml.plain(|text| object.etag.write_to(text).expect("a String takes all text"));
         xml.verbatim(before_size.text(object.checksum, |xml| {
             xml.verbatim("&quot;</ETag>");
             if let Some((algorithm, kind)) = object.checksum {

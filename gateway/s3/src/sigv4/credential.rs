@@ -5,10 +5,7 @@ use crate::error::{Code, Error, Result};
 use crate::head::{Head, parse_digits};
 use crate::query::Query;
 
-use super::{ALGORITHM, PRESIGNED_SECONDS_MAX};
-
-/// What every scope ends with.
-const TERMINATOR: &str = "aws4_request";
+use super::{ALGORITHM, PRESIGNED_SECONDS_MAX, TERMINATOR};
 
 /// Whose key signs, on which day, where and for what.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

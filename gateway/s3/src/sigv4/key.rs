@@ -12,7 +12,7 @@ impl SigningKey {
         let date = hmac_sha256(format!("AWS4{secret}").as_bytes(), date.as_bytes());
         let region = hmac_sha256(&date, region.as_bytes());
         let service = hmac_sha256(&region, service.as_bytes());
-        SigningKey(hmac_sha256(&service, b"aws4_request"))
+        SigningKey(hmac_sha256(&service, super::TERMINATOR.as_bytes()))
     }
 
     pub(crate) fn sign(&self, message: &[u8]) -> [u8; 32] {
