@@ -15,17 +15,26 @@ use std::time::Instant;
 use hafiz_store as store;
 use hafiz_store::Bug;
 
+use harness::run::Workload;
 use harness::{balances, crashes, hangs, heals};
 
 /// Bugs that are looked for at the same time.
 const THREADS: usize = 2;
-/// Seeds of a scenario after which a bug counts as not caught.
-const SEEDS: u64 = 40;
+/// Seeds of a scenario after which a bug counts as not caught. The hardest to catch, `CompactionBlind`, is met by one in ten.
+const SEEDS: u64 = 100;
 
 type Scenario = (&'static str, fn(u64));
 
 const OTHER_DRIVES: Scenario = ("crashes, other drives at each start", crashes::other_drives_at_each_start);
+const BODIES: Scenario = ("large bodies, quiet, crash", crashes::bodies_then_quiet);
+const LOG_VOLUMES: Scenario = ("log volumes go, crash", crashes::log_volumes_go);
 const AS_MANY_MISSING: Scenario = ("crash, then P drives missing", crashes::as_many_drives_missing_as_parity);
+const LAGS: Scenario = ("a drive lags behind, crash, then P others missing", |seed| {
+    crashes::drive_lags_behind(seed, Workload::Small, false);
+});
+const LAGGED: Scenario = ("a drive lags behind, crash, start, then P others missing", |seed| {
+    crashes::drive_lags_behind(seed, Workload::Small, true);
+});
 const DRIVES_DIE: Scenario = ("drives die", crashes::drives_die);
 const WRONG_BYTES: Scenario = ("wrong bytes on P drives", crashes::wrong_bytes);
 const NO_SPACE: Scenario = ("no space for a while", crashes::no_space_for_a_while);
@@ -52,17 +61,21 @@ fn scenarios(bug: Bug) -> &'static [Scenario] {
     match bug {
         Bug::LogNotSynced | Bug::AcknowledgedBeforeDurable | Bug::StaleDriveUsed => &[OTHER_DRIVES],
         Bug::StartNumberReused | Bug::RecoveryDropsLastEntry => &[OTHER_DRIVES],
-        Bug::DataFlushSkipped | Bug::FlushCoversLaterWrites | Bug::RemainsPunchLive => &[OTHER_DRIVES],
+        Bug::DataFlushSkipped | Bug::RemainsPunchLive => &[OTHER_DRIVES],
+        Bug::FlushCoversLaterWrites => &[BODIES],
         Bug::VisibleBeforeDurable | Bug::ConditionsIgnorePending => &[OTHER_DRIVES, RECLAIMED],
         Bug::VolumeNameNotSynced | Bug::VolumePageNotSynced => &[OTHER_DRIVES, RECLAIMED],
-        Bug::LogAcknowledgedEarly | Bug::RecoveryTrustsTail => &[AS_MANY_MISSING, OTHER_DRIVES],
+        Bug::LogAcknowledgedEarly => &[LAGS],
+        Bug::RecoveryTrustsTail => &[LAGGED],
         Bug::LogParityNotWritten | Bug::DataParityNotWritten => &[AS_MANY_MISSING],
         Bug::SuccessorForgetsEnd | Bug::RecoveryReadsBeyondEnd => &[DRIVES_DIE, OTHER_DRIVES, GOES_MEANWHILE],
         Bug::FailedStaysDecided => &[NO_SPACE],
         Bug::BodyChecksumSkipped | Bug::BlockChecksumSkipped => &[WRONG_BYTES],
-        Bug::ReleasesNewBody | Bug::PunchTooLong | Bug::ReadersNotAwaited | Bug::CompactionBlind => &[RECLAIMED],
+        Bug::ReleasesNewBody | Bug::PunchTooLong | Bug::ReadersNotAwaited => &[RECLAIMED],
         Bug::RecoveryCountsTwice | Bug::CheckpointTooFar | Bug::CountersNotFlushed => &[RECLAIMED],
-        Bug::TombstonesNotFlushed | Bug::LogFreedUncovered => &[RECLAIMED],
+        Bug::TombstonesNotFlushed => &[RECLAIMED],
+        Bug::CompactionBlind => &[LOG_VOLUMES, RECLAIMED],
+        Bug::LogFreedUncovered => &[LOG_VOLUMES],
         Bug::CopiesSkipped => &[GOES_MEANWHILE],
         Bug::RebuildStopsEarly | Bug::RebuildSkipsParity | Bug::HealDoneEarly => &[LOST_DRIVE],
         Bug::HollowCountsAsHealed => &[MORE_LOST],
@@ -74,17 +87,6 @@ fn scenarios(bug: Bug) -> &'static [Scenario] {
         Bug::RepairFromBad | Bug::RepairNotWritten => &[FLIPPED_BITS],
         Bug::CensusCountsMissing => &[COUNTED],
         Bug::HungCountsAsDurable => &[HANGS],
-    }
-}
-
-/// The seed to begin with: one that caught the bug when it was tried. It need not do so for ever.
-fn first_seed(bug: Bug) -> u64 {
-    match bug {
-        Bug::LogFreedUncovered => 24,
-        Bug::CompactionBlind => 41,
-        Bug::FailedStaysDecided => 16,
-        Bug::RecoveryTrustsTail => 16,
-        _ => 1,
     }
 }
 
@@ -100,7 +102,7 @@ fn fails(scenario: Scenario, seed: u64, bug: Option<Bug>) -> bool {
 /// The scenario and seed that caught a bug.
 fn hunt(bug: Bug) -> Option<(Scenario, u64)> {
     let given = |name: &str| std::env::var(name).ok().map(|value| value.parse::<u64>().expect("a number"));
-    let first = given("HAFIZ_SIM_FIRST").unwrap_or_else(|| first_seed(bug));
+    let first = given("HAFIZ_SIM_FIRST").unwrap_or(1);
     let seeds = given("HAFIZ_SIM_SEEDS").unwrap_or(SEEDS);
     let of = |scenario: &'static Scenario| (first..first + seeds).map(|seed| (*scenario, seed));
     let mut attempts = scenarios(bug).iter().flat_map(of);

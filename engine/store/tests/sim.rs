@@ -28,6 +28,16 @@ fn nothing_acknowledged_is_lost_with_as_many_drives_as_parity_makes_up_for() {
 }
 
 #[test]
+fn nothing_acknowledged_is_lost_by_a_crash_when_no_later_flush_makes_up_for_one_left_out() {
+    for_each_seed(SEEDS / 2, crashes::bodies_then_quiet);
+}
+
+#[test]
+fn no_log_volume_goes_before_its_entries_are_in_the_tables() {
+    for_each_seed(SEEDS / 10, crashes::log_volumes_go);
+}
+
+#[test]
 fn a_seed_replays_bit_for_bit() {
     let hash = || {
         let mut run = Run::new(7, 4);

@@ -12,6 +12,13 @@ use super::run::{CLIENTS, KEYS_PER_CLIENT, Known, Model, Progress, SHARED_KEYS, 
 
 /// Calm clients rest up to so long between two operations.
 const CALM_PAUSE_MICROS: u64 = 500_000;
+/// Clients that put bodies begin so often, and so long after one another at most.
+const BEAT: Duration = Duration::from_millis(20);
+const BEAT_SPREAD_MICROS: u64 = 500;
+/// One in so many of what a brief client does is about a key that stays.
+const BRIEF_OF: u64 = 8;
+/// Brief clients rest up to so long between two keys.
+const BRIEF_PAUSE_MICROS: u64 = 500_000;
 
 pub(crate) fn bucket_name() -> BucketName {
     BucketName::parse("bucket").expect("a valid name")
@@ -53,9 +60,10 @@ pub(crate) fn spawn_clients(
     for client in (0..CLIENTS).filter(|client| client % usize::from(shards) == usize::from(shard.0)) {
         let (store, model, progress) = (store::here(), model.clone(), progress.clone());
         match workload {
-            Workload::Mixed | Workload::Calm | Workload::Small => {
+            Workload::Mixed | Workload::Calm | Workload::Small | Workload::Bodies => {
                 drop(rt::spawn(write(store, bucket, client, model, progress, workload)));
             }
+            Workload::Brief => drop(rt::spawn(brief(store, bucket, client, model, progress))),
             Workload::Fill if client == 0 => drop(rt::spawn(fill(store, bucket, model, progress))),
             Workload::Fill => {}
         }
@@ -88,24 +96,35 @@ pub(crate) async fn write(
     progress: Rc<RefCell<Progress>>,
     workload: Workload,
 ) {
-    let mixed = workload != Workload::Small;
-    loop {
-        if workload == Workload::Calm {
-            rt::time::sleep(Duration::from_micros(rt::random::u64() % CALM_PAUSE_MICROS)).await;
+    let mixed = matches!(workload, Workload::Mixed | Workload::Calm);
+    let began = rt::time::Instant::now();
+    for beat in 1.. {
+        match workload {
+            Workload::Calm => rt::time::sleep(Duration::from_micros(rt::random::u64() % CALM_PAUSE_MICROS)).await,
+            Workload::Bodies => {
+                let spread = Duration::from_micros(rt::random::u64() % BEAT_SPREAD_MICROS);
+                rt::time::sleep((BEAT * beat + spread).saturating_sub(began.elapsed())).await;
+            }
+            _ => {}
         }
-        let shared = rt::random::u64().is_multiple_of(5);
+        let shared = rt::random::u64().is_multiple_of(5) && workload != Workload::Bodies;
         let name = match shared {
             true => format!("shared/key{}", rt::random::u64() % SHARED_KEYS),
             false => key_name(client, (rt::random::u64() % KEYS_PER_CLIENT as u64) as usize),
         };
         let key = ObjectKey::parse(&name).expect("a valid key");
         let kind = match rt::random::u64() % 10 {
-            0 | 1 => "delete",
+            0 | 1 if workload != Workload::Bodies => "delete",
             2 | 3 if mixed => "upload",
             4 if mixed => "copy",
             _ => "put",
         };
-        let mut next = Some(Value { id: rt::random::u64() | 1 << 63, len: if mixed { random_len() } else { 1000 } });
+        let len = match workload {
+            Workload::Small => 1000,
+            Workload::Bodies => 100_000,
+            _ => random_len(),
+        };
+        let mut next = Some(Value { id: rt::random::u64() | 1 << 63, len });
         if kind == "delete" {
             next = None;
         }
@@ -133,13 +152,7 @@ pub(crate) async fn write(
         }
         if !shared {
             // Of a shared key nobody can say which attempt was the last one.
-            let mut model = model.borrow_mut();
-            let known = model.get_mut(&name).expect("entered above");
-            match result {
-                Ok(()) => *known = Known { acknowledged: next, open: Vec::new() },
-                Err(Failed::Before) => drop(known.open.pop()),
-                Err(_) => {}
-            }
+            learn(&model, &name, next, &result);
         }
         match result {
             Ok(()) => {
@@ -148,6 +161,47 @@ pub(crate) async fn write(
                 progress.did(if shared { "shared" } else { kind });
             }
             Err(_) => rt::time::sleep(Duration::from_millis(5)).await,
+        }
+    }
+}
+
+/// What the only client that writes a key knows after its last attempt.
+fn learn(model: &Model, name: &str, next: Option<Value>, result: &Result<(), Failed>) {
+    let mut model = model.borrow_mut();
+    let known = model.get_mut(name).expect("entered before the attempt");
+    match result {
+        Ok(()) => *known = Known { acknowledged: next, open: Vec::new() },
+        Err(Failed::Before) => drop(known.open.pop()),
+        Err(Failed::Unknown) => {}
+    }
+}
+
+/// One client: puts and deletes one key, again and again; now and then it puts another one, which stays until the next time.
+async fn brief(store: Store, bucket: BucketId, client: usize, model: Model, progress: Rc<RefCell<Progress>>) {
+    loop {
+        rt::time::sleep(Duration::from_micros(rt::random::u64() % BRIEF_PAUSE_MICROS)).await;
+        let random = rt::random::u64();
+        let value = |len| Some(Value { id: random | 1 << 63, len });
+        let steps = if random.is_multiple_of(BRIEF_OF) {
+            let len = if (random >> 16).is_multiple_of(2) { 1000 } else { 41_000 };
+            vec![(1 + (random >> 8) as usize % (KEYS_PER_CLIENT - 1), value(len))]
+        } else {
+            vec![(0, value(1000)), (0, None)]
+        };
+        for (key, next) in steps {
+            let name = key_name(client, key);
+            let key = ObjectKey::parse(&name).expect("a valid key");
+            model.borrow_mut().entry(name.clone()).or_default().open.push(next);
+            let result = match next {
+                Some(value) => put(&store, bucket, key, value).await,
+                None => store.delete(bucket, &key, DeleteCondition::default()).await.map(|_| ()),
+            };
+            let result = result.map_err(Failed::from);
+            learn(&model, &name, next, &result);
+            match result {
+                Ok(()) => progress.borrow_mut().acknowledged += 1,
+                Err(_) => rt::time::sleep(Duration::from_millis(5)).await,
+            }
         }
     }
 }

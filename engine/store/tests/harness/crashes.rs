@@ -33,11 +33,17 @@ pub(crate) fn other_drives_at_each_start(seed: u64) {
     assert!(run.progress.borrow().acknowledged > 0, "seed {seed}: nothing was written");
 }
 
+pub(crate) fn as_many_drives_missing_as_parity(seed: u64) {
+    let workload = if (seed / 2).is_multiple_of(2) { Workload::Small } else { Workload::Mixed };
+    drive_lags_behind(seed, workload, seed.is_multiple_of(2));
+}
+
 /// A crash while one drive lags behind, and then as many others are missing as parity makes up for: at once, or after a start
 /// with all of them.
-pub(crate) fn as_many_drives_missing_as_parity(seed: u64) {
+pub(crate) fn drive_lags_behind(seed: u64, workload: Workload, all_come_back: bool) {
     let mut run = Run::new(seed, 6);
     run.start_and_verify(Duration::from_millis(10));
+    run.workload = workload;
     run.start_and_wait();
     let slow = (run.world.random() % 6) as usize;
     run.world.faults(run.dirs[slow].clone(), |faults| faults.slow_factor = 20);
@@ -46,7 +52,7 @@ pub(crate) fn as_many_drives_missing_as_parity(seed: u64) {
     run.world.crash();
     store::forget_all();
     run.world.faults(run.dirs[slow].clone(), |faults| faults.slow_factor = 1);
-    if seed.is_multiple_of(2) {
+    if all_come_back {
         run.start_and_verify(Duration::ZERO);
     }
     let first = (run.world.random() % 5) as usize;
@@ -56,6 +62,30 @@ pub(crate) fn as_many_drives_missing_as_parity(seed: u64) {
     }
     run.start_and_verify(Duration::from_millis(10));
     run.start_and_verify(Duration::ZERO);
+}
+
+/// Small objects, most of them soon gone, at the pace that a server flushes tables and reclaims space with: log volumes go long
+/// before the next flush. Crashes at any moment.
+pub(crate) fn log_volumes_go(seed: u64) {
+    let mut run = Run::new(seed, 6);
+    (run.workload, run.log_slot_bytes) = (Workload::Brief, 256 << 10);
+    for _ in 0..2 {
+        let seconds = 30 + run.world.random() % 60;
+        run.start_and_verify(Duration::from_secs(seconds));
+    }
+    run.start_and_verify(Duration::ZERO);
+}
+
+/// Crashes while nothing is written: only what was made durable for its own sake is there.
+pub(crate) fn bodies_then_quiet(seed: u64) {
+    let mut run = Run::new(seed, 6);
+    run.workload = Workload::Bodies;
+    for _ in 0..4 {
+        let micros = 30_000 + run.world.random() % 60_000;
+        run.start_and_verify(Duration::from_micros(micros));
+    }
+    run.start_and_verify(Duration::ZERO);
+    assert!(run.progress.borrow().acknowledged > 0, "seed {seed}: nothing was written");
 }
 
 pub(crate) fn drives_die(seed: u64) {

@@ -83,6 +83,11 @@ pub(crate) enum Workload {
     Calm,
     /// Puts of small bodies and deletes: nothing but commits.
     Small,
+    /// Puts of large bodies, by all clients at about the same time, then nothing for a while: nothing makes up for a flush
+    /// that was left out.
+    Bodies,
+    /// Small bodies that are deleted at once, between few that stay for a while: volumes with hardly anything live in them.
+    Brief,
     /// New keys until the drives are full, then deletes of all of them, then new keys again.
     Fill,
 }
