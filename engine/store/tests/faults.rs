@@ -101,7 +101,6 @@ const OPERATIONS: u64 = 200;
 /// The n-th operation fails: of a start, recovery included, or of what follows it.
 #[test]
 fn one_failed_operation_anywhere_costs_nothing_acknowledged() {
-    let failed = RefCell::new(0);
     for_each_seed(120, |seed| {
         let nth = 1 + (seed - 1) % OPERATIONS;
         let mut run = Run::new(seed, 6);
@@ -121,13 +120,19 @@ fn one_failed_operation_anywhere_costs_nothing_acknowledged() {
         } else {
             run.start_and_wait();
             run.world.fail_at_io(nth, errno);
+        }
+        let refused = run.progress.borrow().refused.clone();
+        if refused.is_none() {
+            // A failure that is still to come would hit the next start.
+            while run.world.fault_count(Fault::OneFailed) == 0 {
+                run.goes_on("until an operation fails");
+            }
             run.goes_on("after one failed operation");
         }
+        assert_eq!(run.world.fault_count(Fault::OneFailed), 1, "seed {seed}: {refused:?}");
         run.world.crash();
         store::forget_all();
-        *failed.borrow_mut() += run.world.fault_count(Fault::OneFailed);
         run.start_and_verify(Duration::from_millis(5));
         run.start_and_verify(Duration::ZERO);
     });
-    assert!(failed.take() > 60, "most of them happened");
 }
