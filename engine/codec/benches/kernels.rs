@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use hafiz_codec::checksum::{self, Algorithm};
 use hafiz_codec::erasure::Code;
-use hafiz_codec::md5;
+use hafiz_codec::{md5, sha256};
 
 /// How long one line is measured, after a tenth of it as warm-up.
 const MEASURE: Duration = Duration::from_millis(300);
@@ -48,6 +48,12 @@ fn main() {
         let name = format!("md5 of {streams} streams");
         bench.run(&name, len, streams * bytes.len(), || {
             md5::update_many(black_box(&mut jobs));
+        });
+        let mut states = vec![sha256::State::new(); streams];
+        let mut jobs: Vec<(&mut sha256::State, &[u8])> = states.iter_mut().map(|state| (state, &bytes[..])).collect();
+        let name = format!("sha256 of {streams} streams");
+        bench.run(&name, len, streams * bytes.len(), || {
+            sha256::update_many(black_box(&mut jobs));
         });
     }
 }

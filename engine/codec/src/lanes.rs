@@ -1,121 +1,93 @@
-//! The lane scheduler: streams of unequal length share the lanes of one vector register.
+//! Hashes of 64-byte blocks: a running stream, and the scheduler by which streams of unequal length share the lanes of vector
+//! registers. What is hashed, and how, is told by `md5` and `sha256`.
 
-#[cfg(target_arch = "aarch64")]
-use super::rounds::neon;
-use super::rounds::scalar;
-#[cfg(target_arch = "x86_64")]
-use super::rounds::{avx2, avx512};
-use super::{BLOCK, State};
+/// Bytes of one block.
+pub(crate) const BLOCK: usize = 64;
 
-/// Hashes each job's bytes into its state: what `State::update` would do one after the other, in
-/// about twice the time of the longest where the processor has a lane for each job.
-///
-/// A lane whose stream ends takes the next job at once; the last stream left runs on the scalar
-/// unit. Lanes: 32 with AVX-512, 16 with AVX2, 8 with NEON, else 1. Jobs of about the same length
-/// fill the lanes best. Never allocates.
-///
-/// Cost with AVX-512, Zen 5: a pass over one block of up to 32 lanes takes 160 ns, where one block
-/// of a single stream takes 85. So 2 streams run no faster than one after the other (0.8 GB/s), 16
-/// at 6.5 GB/s and 32 at 12.5.
-pub fn update_many(jobs: &mut [(&mut State, &[u8])]) {
-    Kernel::chosen().update_many(jobs);
+/// A running hash with `W` words of state. Small and copyable, so that it can move between requests and lanes.
+#[derive(Clone, Copy)]
+pub(crate) struct Stream<const W: usize> {
+    pub(crate) words: [u32; W],
+    /// Bytes seen so far; the last `len % 64` of them wait in `tail`.
+    len: u64,
+    tail: [u8; BLOCK],
 }
 
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Kernel {
-    #[cfg(target_arch = "x86_64")]
-    Avx512,
-    #[cfg(target_arch = "x86_64")]
-    Avx2,
-    #[cfg(target_arch = "aarch64")]
-    Neon,
-    Scalar,
-}
-
-impl Kernel {
-    #[cfg(target_arch = "x86_64")]
-    const ALL: &[Kernel] = &[Kernel::Avx512, Kernel::Avx2, Kernel::Scalar];
-    #[cfg(target_arch = "aarch64")]
-    const ALL: &[Kernel] = &[Kernel::Neon, Kernel::Scalar];
-    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-    const ALL: &[Kernel] = &[Kernel::Scalar];
-
-    /// The kernels this processor can run, the widest first.
-    pub(super) fn available() -> impl Iterator<Item = Kernel> {
-        Kernel::ALL.iter().copied().filter(|kernel| kernel.runs())
+impl<const W: usize> Stream<W> {
+    pub(crate) const fn new(words: [u32; W]) -> Stream<W> {
+        Stream { words, len: 0, tail: [0; BLOCK] }
     }
 
-    fn chosen() -> Kernel {
-        // The standard library caches what it detects: one load per feature.
-        Kernel::available().next().unwrap_or(Kernel::Scalar)
+    /// Bits seen so far, as MD5 and SHA-256 count them.
+    pub(crate) fn bits(&self) -> u64 {
+        self.len.wrapping_mul(8)
     }
 
-    fn runs(self) -> bool {
-        match self {
-            #[cfg(target_arch = "x86_64")]
-            Kernel::Avx512 => is_x86_feature_detected!("avx512f"),
-            #[cfg(target_arch = "x86_64")]
-            Kernel::Avx2 => is_x86_feature_detected!("avx2"),
-            #[cfg(target_arch = "aarch64")]
-            Kernel::Neon => std::arch::is_aarch64_feature_detected!("neon"),
-            Kernel::Scalar => true,
-        }
+    /// Ends the stream: one bit, zeros up to 8 bytes before the end of a block, the length in the order of the hash.
+    pub(crate) fn pad(&mut self, length: [u8; 8], compress: impl Fn(&mut [u32; W], &[[u8; BLOCK]])) {
+        let mut padding = [0; BLOCK + 8];
+        padding[0] = 0x80;
+        let zeros_end = match self.filled() {
+            filled if filled < BLOCK - 8 => BLOCK - 8 - filled,
+            filled => 2 * BLOCK - 8 - filled,
+        };
+        padding[zeros_end..zeros_end + 8].copy_from_slice(&length);
+        let blocks = self.take_in(&padding[..zeros_end + 8], &compress);
+        compress(&mut self.words, blocks);
+        assert_eq!(self.filled(), 0, "padding ends a block");
     }
 
-    /// Panics when the processor lacks the kernel's instructions.
-    #[allow(unsafe_code)]
-    pub(super) fn update_many(self, jobs: &mut [(&mut State, &[u8])]) {
-        assert!(self.runs(), "{self:?} needs another processor");
-        match self {
-            #[cfg(target_arch = "x86_64")]
-            Kernel::Avx512 => schedule(jobs, |words, lanes, busy, count| {
-                // SAFETY: `runs` found AVX-512F.
-                unsafe {
-                    if busy <= avx512::WIDTH {
-                        avx512::compress::<1>(words, lanes, count);
-                    } else {
-                        avx512::compress::<2>(words, lanes, count);
-                    }
-                }
-            }),
-            #[cfg(target_arch = "x86_64")]
-            Kernel::Avx2 => schedule(jobs, |words, lanes, busy, count| {
-                // SAFETY: `runs` found AVX2.
-                unsafe {
-                    if busy <= avx2::WIDTH {
-                        avx2::compress::<1>(words, lanes, count);
-                    } else {
-                        avx2::compress::<2>(words, lanes, count);
-                    }
-                }
-            }),
-            #[cfg(target_arch = "aarch64")]
-            Kernel::Neon => schedule(jobs, |words, lanes, busy, count| {
-                // SAFETY: `runs` found NEON.
-                unsafe {
-                    if busy <= neon::WIDTH {
-                        neon::compress::<1>(words, lanes, count);
-                    } else {
-                        neon::compress::<2>(words, lanes, count);
-                    }
-                }
-            }),
-            Kernel::Scalar => {
-                for (state, bytes) in jobs {
-                    state.update(bytes);
-                }
+    /// Bytes waiting in the tail.
+    fn filled(&self) -> usize {
+        (self.len % BLOCK as u64) as usize
+    }
+
+    /// Counts all of `bytes`, completes and compresses a waiting tail, keeps the bytes beyond the
+    /// last whole block as the new tail, and returns the whole blocks between. The caller owes
+    /// their compression into `words` before the state is used again.
+    pub(crate) fn take_in<'a>(
+        &mut self,
+        bytes: &'a [u8],
+        compress: impl Fn(&mut [u32; W], &[[u8; BLOCK]]),
+    ) -> &'a [[u8; BLOCK]] {
+        let filled = self.filled();
+        self.len = self.len.wrapping_add(bytes.len() as u64);
+        let mut bytes = bytes;
+        if filled > 0 {
+            let (head, rest) = bytes.split_at(bytes.len().min(BLOCK - filled));
+            self.tail[filled..filled + head.len()].copy_from_slice(head);
+            if filled + head.len() < BLOCK {
+                return &[];
             }
+            compress(&mut self.words, &[self.tail]);
+            bytes = rest;
         }
+        let (blocks, rest) = bytes.as_chunks::<BLOCK>();
+        self.tail[..rest.len()].copy_from_slice(rest);
+        blocks
     }
 }
 
-/// Spreads `jobs` over `LANES` lanes. `compress(words, lanes, busy, count)` compresses `count` blocks
-/// of at least the first `busy` lanes; `words[i][lane]` is word `i` of the lane's state.
-fn schedule<'a, const LANES: usize>(
-    jobs: &mut [(&mut State, &'a [u8])],
-    compress: impl Fn(&mut [[u32; LANES]; 4], &[&'a [[u8; BLOCK]]; LANES], usize, usize),
+/// How one hash is computed on `LANES` lanes.
+pub(crate) struct Kernel<One, Many> {
+    /// With fewer streams left than this, each runs by itself. At least 2.
+    pub(crate) worth: usize,
+    /// Compresses blocks of one stream.
+    pub(crate) one: One,
+    /// `many(words, lanes, busy, count)` compresses `count` blocks of at least the first `busy` lanes; `words[i][lane]` is
+    /// word `i` of the lane's state.
+    pub(crate) many: Many,
+}
+
+/// Spreads `jobs` over the lanes. A lane whose stream ends takes the next job at once.
+pub(crate) fn schedule<'a, const W: usize, const LANES: usize, S: AsMut<Stream<W>>>(
+    jobs: &mut [(&mut S, &'a [u8])],
+    kernel: &Kernel<
+        impl Fn(&mut [u32; W], &[[u8; BLOCK]]),
+        impl Fn(&mut [[u32; LANES]; W], &[&'a [[u8; BLOCK]]; LANES], usize, usize),
+    >,
 ) {
-    let mut words = [[0; LANES]; 4];
+    let mut words = [[0; LANES]; W];
     let mut lanes: [&'a [[u8; BLOCK]]; LANES] = [&[]; LANES];
     // Which job each lane works for. Lanes `..busy` are the ones at work.
     let mut job_of = [0; LANES];
@@ -124,9 +96,10 @@ fn schedule<'a, const LANES: usize>(
     loop {
         while busy < LANES && next < jobs.len() {
             let (state, bytes) = &mut jobs[next];
-            let blocks = state.take_in(bytes);
+            let stream = state.as_mut();
+            let blocks = stream.take_in(bytes, &kernel.one);
             if !blocks.is_empty() {
-                for (word, lane_words) in state.words.iter().zip(&mut words) {
+                for (word, lane_words) in stream.words.iter().zip(&mut words) {
                     lane_words[busy] = *word;
                 }
                 lanes[busy] = blocks;
@@ -135,7 +108,7 @@ fn schedule<'a, const LANES: usize>(
             }
             next += 1;
         }
-        if busy <= 1 {
+        if busy < kernel.worth {
             break;
         }
         let shortest = lanes[..busy].iter().map(|lane| lane.len()).min();
@@ -143,7 +116,7 @@ fn schedule<'a, const LANES: usize>(
         // Idle lanes repeat the first one's work; nobody reads what they compute.
         let first = lanes[0];
         lanes[busy..].fill(first);
-        compress(&mut words, &lanes, busy, count);
+        (kernel.many)(&mut words, &lanes, busy, count);
         let mut lane = 0;
         while lane < busy {
             lanes[lane] = &lanes[lane][count..];
@@ -151,7 +124,7 @@ fn schedule<'a, const LANES: usize>(
                 lane += 1;
                 continue;
             }
-            jobs[job_of[lane]].0.words = words.map(|lane_words| lane_words[lane]);
+            jobs[job_of[lane]].0.as_mut().words = words.map(|lane_words| lane_words[lane]);
             // The last busy lane, not yet advanced, moves into the place that became free.
             busy -= 1;
             lanes[lane] = lanes[busy];
@@ -161,9 +134,22 @@ fn schedule<'a, const LANES: usize>(
             }
         }
     }
-    if busy == 1 {
-        let state = &mut *jobs[job_of[0]].0;
-        state.words = words.map(|lane_words| lane_words[0]);
-        scalar::compress(&mut state.words, lanes[0]);
+    for lane in 0..busy {
+        let stream = jobs[job_of[lane]].0.as_mut();
+        stream.words = words.map(|lane_words| lane_words[lane]);
+        (kernel.one)(&mut stream.words, lanes[lane]);
     }
+}
+
+/// Bytes without a short period, the same for the same `seed`.
+#[cfg(test)]
+pub(crate) fn noise(seed: u64, len: usize) -> Vec<u8> {
+    let mut x = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut next = || {
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+        (x >> 24) as u8
+    };
+    (0..len).map(|_| next()).collect()
 }

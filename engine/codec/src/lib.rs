@@ -14,4 +14,6 @@
 pub mod checksum;
 pub mod erasure;
 pub mod hex;
+mod lanes;
 pub mod md5;
+pub mod sha256;

@@ -5,18 +5,21 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use rt::buf::Window;
-use s3::body::{BodyCheck, BodyPlan, BodyRule};
+use s3::body::{BodyCheck, BodyPlan, BodyRule, Digests};
 use s3::checksum::{Algorithm, Checksum};
 use s3::{Code, Error};
 use store::{PutBody, ReadError, Record, Store};
 use types::{BucketId, ObjectKey};
 
 use crate::Ops;
-use crate::md5::Md5;
+use crate::hashing::Hashing;
 use crate::refusal::{refuse, refuse_read, senseless};
 
 /// The algorithm of the checksum that an object gets when its client names none.
 pub(crate) const CHECKSUM_DEFAULT: Algorithm = Algorithm::Crc64Nvme;
+/// From so many bytes on a body's SHA-256 is computed side by side with others', as its MD5 is; smaller ones hash what they read
+/// at once, while it is in the cache.
+const SHA256_SIDE_BY_SIDE_MIN: u64 = 128 << 10;
 /// Where the framing behind the payload is read: the store's buffers are full by then.
 const SCRATCH_BYTES: usize = 4096;
 
@@ -45,41 +48,44 @@ pub(crate) trait Payload {
 /// A body that is in the store's hands and not yet part of any object.
 pub(crate) struct Received {
     put: store::Put,
-    md5: Digest,
+    digests: Coming,
 }
 
-enum Digest {
+/// Which digests of a payload are computed on its way.
+pub(crate) enum Hashes {
+    /// None: the MD5 is known, of bytes that were verified against it.
     Known([u8; 16]),
-    Computed(Md5),
+    Md5,
+    Md5AndSha256,
+}
+
+enum Coming {
+    Known(Digests),
+    Computed(Hashing),
 }
 
 impl Received {
-    /// Waits until the body is durable (a small one becomes so with its commit), and for its MD5.
-    pub(crate) async fn finish(self) -> Result<(PutBody, [u8; 16]), Error> {
+    /// Waits until the body is durable (a small one becomes so with its commit), and for its digests.
+    pub(crate) async fn finish(self) -> Result<(PutBody, Digests), Error> {
         // In this order: while the drives write, others' bytes come together with these to be hashed.
         let body = self.put.finish().await.map_err(refuse)?;
-        let md5 = match self.md5 {
-            Digest::Known(md5) => md5,
-            Digest::Computed(md5) => md5.finish().await,
+        let digests = match self.digests {
+            Coming::Known(digests) => digests,
+            Coming::Computed(hashing) => hashing.finish().await,
         };
-        Ok((body, md5))
+        Ok((body, digests))
     }
 }
 
-/// Moves `len` bytes of payload into the store. `known_md5` saves computing it, for bytes that were verified against it.
-pub(crate) async fn pump(
-    ops: &Ops,
-    len: u64,
-    payload: &mut impl Payload,
-    known_md5: Option<[u8; 16]>,
-) -> Result<Received, Error> {
+/// Moves `len` bytes of payload into the store.
+pub(crate) async fn pump(ops: &Ops, len: u64, payload: &mut impl Payload, hashes: Hashes) -> Result<Received, Error> {
     let mut put = ops.store.put(Some(len));
-    let md5 = match known_md5 {
-        Some(md5) => Digest::Known(md5),
-        None => {
-            let md5 = Md5::new(&ops.lanes);
-            put.tap(md5.tap());
-            Digest::Computed(md5)
+    let digests = match hashes {
+        Hashes::Known(md5) => Coming::Known(Digests { md5, sha256: None }),
+        Hashes::Md5 | Hashes::Md5AndSha256 => {
+            let hashing = Hashing::new(&ops.lanes, matches!(hashes, Hashes::Md5AndSha256));
+            put.tap(hashing.tap());
+            Coming::Computed(hashing)
         }
     };
     let mut left = len;
@@ -96,7 +102,7 @@ pub(crate) async fn pump(
         left = left.checked_sub(count as u64).ok_or_else(|| incomplete(len, len - left + count as u64))?;
     }
     drop(turn);
-    Ok(Received { put, md5 })
+    Ok(Received { put, digests })
 }
 
 fn incomplete(expected: u64, provided: u64) -> Error {
@@ -124,12 +130,14 @@ pub(crate) async fn receive<S: Source>(
     incoming: Incoming<'_, S>,
 ) -> Result<Uploaded, Error> {
     let mut upload = Upload::new(plan, wanted, incoming)?;
-    let received = pump(ops, plan.length, &mut upload, None).await?;
+    let leaves_sha256 = plan.length >= SHA256_SIDE_BY_SIDE_MIN && upload.check.leave_sha256();
+    let hashes = if leaves_sha256 { Hashes::Md5AndSha256 } else { Hashes::Md5 };
+    let received = pump(ops, plan.length, &mut upload, hashes).await?;
     upload.read_rest().await?;
-    let (body, md5) = received.finish().await?;
+    let (body, digests) = received.finish().await?;
     // What is not what it was said to be is durable now, and nothing will ever refer to it.
-    let (kept, told) = upload.finish(&md5)?;
-    Ok(Uploaded { body, md5, kept, told })
+    let (kept, told) = upload.finish(&digests)?;
+    Ok(Uploaded { body, md5: digests.md5, kept, told })
 }
 
 /// The payload of an upload, taken out of its framing in place.
@@ -175,8 +183,8 @@ impl<'s, S: Source> Upload<'s, S> {
     }
 
     /// Decides, after the rest was read; the checksums to keep and to tell.
-    fn finish(self, md5: &[u8; 16]) -> Result<(Checksum, Checksum), Error> {
-        let told = self.check.finish(md5)?.ok_or_else(|| senseless("an upload without a checksum"))?;
+    fn finish(self, digests: &Digests) -> Result<(Checksum, Checksum), Error> {
+        let told = self.check.finish(digests)?.ok_or_else(|| senseless("an upload without a checksum"))?;
         let kept = match self.second {
             Some((algorithm, hasher)) => Checksum::full(algorithm, hasher.finish()),
             None => told,

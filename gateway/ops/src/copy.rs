@@ -17,7 +17,7 @@ use store::{CommitPart, CommitPut, PutBody, Record};
 use types::{Attribute, BucketId, Etag};
 
 use crate::Ops;
-use crate::body::{CHECKSUM_DEFAULT, Copied, pump};
+use crate::body::{CHECKSUM_DEFAULT, Copied, Hashes, pump};
 use crate::bucket::{bucket, bucket_of};
 use crate::gate::Authorized;
 use crate::multipart::{part_algorithm, upload_of};
@@ -124,10 +124,10 @@ async fn write(ops: &Ops, found: &Found<'_>, range: Range<u64>, algorithm: Algor
     let compute = known_checksum.is_none().then_some(algorithm);
     let len = range.end - range.start;
     let mut payload = Copied::new(ops, (found.bucket, &found.source.key), record.clone(), range, compute);
-    let received = pump(ops, len, &mut payload, known_md5).await?;
-    let (body, md5) = received.finish().await?;
+    let received = pump(ops, len, &mut payload, known_md5.map_or(Hashes::Md5, Hashes::Known)).await?;
+    let (body, digests) = received.finish().await?;
     let checksum = payload.finish().or(known_checksum).ok_or_else(|| senseless("a copy without a checksum"))?;
-    Ok(Written { body, md5, checksum })
+    Ok(Written { body, md5: digests.md5, checksum })
 }
 
 /// What need not be computed: the store verifies the bytes it gives, so they still have the digests they came with.

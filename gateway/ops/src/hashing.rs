@@ -1,7 +1,7 @@
-//! The MD5s of all bodies of a shard, hashed side by side.
+//! The digests of all bodies of a shard, hashed side by side: their MD5s, and the SHA-256s by which signatures bind them.
 //!
-//! One stream of MD5 is bound by its own chain of additions; a vector register holds many. So bytes wait for company:
-//! those of a large body lie in the store's buffers, on their way to the drives, and their digest is needed only when
+//! One stream of MD5 is bound by its own chain of additions; a vector register holds many. One of SHA-256 leaves gaps that a
+//! second one fills. So bytes wait for company: those of a large body lie in the store's buffers, on their way to the drives, and their digest is needed only when
 //! they are durable. They are hashed when enough streams have come together, or all there are; when too many bytes wait; when
 //! a digest was asked for and company did not come in a part of the time its body took anyway (the others ride along); or
 //! after a while.
@@ -11,10 +11,11 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 
-use codec::md5::{State, update_many};
+use codec::{md5, sha256};
 use rt::buf::Shared;
 use rt::sync::Event;
 use rt::time::Instant;
+use s3::body::Digests;
 use store::Tap;
 
 /// Streams hashed in one pass: what the widest kernel takes.
@@ -38,7 +39,7 @@ const PATIENCE_BYTES_MIN: usize = 256 << 10;
 const WAIT_MAX: Duration = Duration::from_millis(50);
 
 static BATCHES: telemetry::Histogram =
-    telemetry::Histogram::plain("hafiz_md5_batch_streams", "Streams hashed side by side in one pass.");
+    telemetry::Histogram::plain("hafiz_hash_batch_streams", "Streams hashed side by side in one pass.");
 
 /// The streams of one shard. What waits is bounded by `WAITING_SHARE`, the streams by admission.
 #[derive(Default)]
@@ -64,23 +65,31 @@ struct Stream {
     drained: Event,
 }
 
-/// One body's MD5.
-pub(crate) struct Md5 {
+/// What is hashed of a stream so far.
+#[derive(Clone, Copy)]
+struct State {
+    md5: md5::State,
+    sha256: Option<sha256::State>,
+}
+
+/// One body's digests.
+pub(crate) struct Hashing {
     lanes: Rc<Lanes>,
     stream: Rc<Stream>,
 }
 
-impl Md5 {
-    pub(crate) fn new(lanes: &Rc<Lanes>) -> Md5 {
+impl Hashing {
+    /// `with_sha256`: not the MD5 alone.
+    pub(crate) fn new(lanes: &Rc<Lanes>, with_sha256: bool) -> Hashing {
         lanes.streams.set(lanes.streams.get() + 1);
         let stream = Stream {
-            state: Cell::new(State::new()),
+            state: Cell::new(State { md5: md5::State::new(), sha256: with_sha256.then(sha256::State::new) }),
             pieces: RefCell::default(),
             began: Instant::now(),
             is_urgent: Cell::new(false),
             drained: Event::new(),
         };
-        Md5 { lanes: lanes.clone(), stream: Rc::new(stream) }
+        Hashing { lanes: lanes.clone(), stream: Rc::new(stream) }
     }
 
     /// Hands over bytes, in order; they are hashed by and by.
@@ -89,8 +98,8 @@ impl Md5 {
         Rc::new(move |piece| lanes.push(&stream, piece))
     }
 
-    /// The digest of all bytes that were handed over.
-    pub(crate) async fn finish(self) -> [u8; 16] {
+    /// The digests of all bytes that were handed over.
+    pub(crate) async fn finish(self) -> Digests {
         if self.lanes.streams.get() == 1 {
             // Nobody to wait for, and no task to go through.
             while !self.stream.is_drained() {
@@ -102,7 +111,8 @@ impl Md5 {
             self.lanes.hash_if_due();
             self.stream.drained().await;
         }
-        self.stream.state.get().finish()
+        let State { md5, sha256 } = self.stream.state.get();
+        Digests { md5: md5.finish(), sha256: sha256.map(sha256::State::finish) }
     }
 
     /// Waits for company, as long as that is worth it; whether everything was hashed meanwhile.
@@ -129,7 +139,7 @@ impl Stream {
     }
 }
 
-impl Drop for Md5 {
+impl Drop for Hashing {
     fn drop(&mut self) {
         self.lanes.streams.set(self.lanes.streams.get() - 1);
         // Given up in the middle: what waits need not be hashed.
@@ -240,9 +250,13 @@ impl Lanes {
             return;
         }
         BATCHES.observe(batch.len() as u64);
-        let mut jobs: Vec<(&mut State, &[u8])> =
-            batch.iter_mut().map(|(_, state, piece)| (state, &piece[..])).collect();
-        update_many(&mut jobs);
+        // Bytes are in the cache for the second hash.
+        let mut jobs: Vec<(&mut md5::State, &[u8])> =
+            batch.iter_mut().map(|(_, state, piece)| (&mut state.md5, &piece[..])).collect();
+        md5::update_many(&mut jobs);
+        let signed = batch.iter_mut().filter_map(|(_, state, piece)| Some((state.sha256.as_mut()?, &piece[..])));
+        let mut jobs: Vec<(&mut sha256::State, &[u8])> = signed.collect();
+        sha256::update_many(&mut jobs);
         for (stream, state, _) in batch {
             stream.state.set(state);
             let mut pieces = stream.pieces.borrow_mut();
@@ -277,16 +291,19 @@ mod tests {
             let streams = (0..40).map(|stream| {
                 let lanes = lanes.clone();
                 rt::spawn(async move {
-                    let md5 = Md5::new(&lanes);
-                    let tap = md5.tap();
-                    let mut alone = State::new();
+                    let with_sha256 = stream % 3 > 0;
+                    let hashing = Hashing::new(&lanes, with_sha256);
+                    let tap = hashing.tap();
+                    let (mut alone, mut signed) = (md5::State::new(), sha256::State::new());
                     for round in 0..3 {
                         let piece = piece(stream + round, 1_000 + 9_000 * stream + round);
                         alone.update(&piece);
+                        signed.update(&piece);
                         tap(piece);
                         rt::yield_now().await;
                     }
-                    (md5.finish().await, alone.finish())
+                    let alone = Digests { md5: alone.finish(), sha256: with_sha256.then(|| signed.finish()) };
+                    (hashing.finish().await, alone)
                 })
             });
             for stream in streams.collect::<Vec<_>>() {
@@ -301,16 +318,16 @@ mod tests {
     fn bytes_wait_for_company_until_a_digest_is_asked_for_and_are_then_hashed_along() {
         on_a_shard(async || {
             let lanes = Rc::new(Lanes::default());
-            let streams: Vec<Md5> = (0..3).map(|_| Md5::new(&lanes)).collect();
-            let _to_come = Md5::new(&lanes);
-            for (seed, md5) in streams.iter().enumerate() {
-                md5.tap()(piece(seed, 5_000));
+            let streams: Vec<Hashing> = (0..3).map(|_| Hashing::new(&lanes, false)).collect();
+            let _to_come = Hashing::new(&lanes, false);
+            for (seed, hashing) in streams.iter().enumerate() {
+                hashing.tap()(piece(seed, 5_000));
             }
             assert_eq!(lanes.waiting_bytes.get(), 15_000);
             assert!(!lanes.is_hashing.get());
             let mut streams = streams.into_iter();
-            let first = streams.next().expect("three were made").finish().await;
-            let mut alone = State::new();
+            let first = streams.next().expect("three were made").finish().await.md5;
+            let mut alone = md5::State::new();
             alone.update(&piece(0, 5_000));
             assert_eq!(first, alone.finish());
             assert_eq!(lanes.waiting_bytes.get(), 0, "the others were hashed along");
@@ -321,15 +338,15 @@ mod tests {
     fn large_streams_ride_along_with_a_small_urgent_one_no_further_than_it_goes() {
         on_a_shard(async || {
             let lanes = Rc::new(Lanes::default());
-            let large: Vec<Md5> = (0..4).map(|_| Md5::new(&lanes)).collect();
-            let (small, _to_come) = (Md5::new(&lanes), Md5::new(&lanes));
-            for (seed, md5) in large.iter().enumerate() {
-                md5.tap()(piece(seed, 100_000));
+            let large: Vec<Hashing> = (0..4).map(|_| Hashing::new(&lanes, false)).collect();
+            let (small, _to_come) = (Hashing::new(&lanes, false), Hashing::new(&lanes, false));
+            for (seed, hashing) in large.iter().enumerate() {
+                hashing.tap()(piece(seed, 100_000));
             }
             small.tap()(piece(9, 5_000));
-            let mut alone = State::new();
+            let mut alone = md5::State::new();
             alone.update(&piece(9, 5_000));
-            assert_eq!(small.finish().await, alone.finish());
+            assert_eq!(small.finish().await.md5, alone.finish());
             assert_eq!(lanes.waiting_bytes.get(), 4 * (100_000 - 5_000));
         });
     }
@@ -338,15 +355,15 @@ mod tests {
     fn a_stream_that_is_given_up_leaves_nothing_behind() {
         on_a_shard(async || {
             let lanes = Rc::new(Lanes::default());
-            let (kept, given_up) = (Md5::new(&lanes), Md5::new(&lanes));
-            let to_come = Md5::new(&lanes);
+            let (kept, given_up) = (Hashing::new(&lanes, false), Hashing::new(&lanes, false));
+            let to_come = Hashing::new(&lanes, false);
             kept.tap()(piece(1, 300_000));
             given_up.tap()(piece(2, 300_000));
             drop((given_up, to_come));
             assert_eq!(lanes.waiting_bytes.get(), 300_000);
-            let mut alone = State::new();
+            let mut alone = md5::State::new();
             alone.update(&piece(1, 300_000));
-            assert_eq!(kept.finish().await, alone.finish());
+            assert_eq!(kept.finish().await.md5, alone.finish());
             assert_eq!((lanes.streams.get(), lanes.waiting_bytes.get()), (0, 0));
         });
     }
@@ -355,7 +372,7 @@ mod tests {
     fn nobody_waits_for_company_that_does_not_come() {
         on_a_shard(async || {
             let lanes = Rc::new(Lanes::default());
-            let (one, _other) = (Md5::new(&lanes), Md5::new(&lanes));
+            let (one, _other) = (Hashing::new(&lanes, false), Hashing::new(&lanes, false));
             one.tap()(piece(1, 5_000));
             one.stream.drained.wait_for(|| one.stream.pieces.borrow().is_empty().then_some(())).await;
             assert_eq!(lanes.waiting_bytes.get(), 0);

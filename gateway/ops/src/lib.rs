@@ -19,8 +19,8 @@ mod copy;
 mod delete;
 pub mod gate;
 mod get;
+mod hashing;
 mod list;
-mod md5;
 mod multipart;
 mod object;
 mod put;
@@ -47,7 +47,7 @@ pub use multipart::{abort_multipart_upload, create_multipart_upload, list_multip
 pub use put::put_object;
 pub use unset::read_unset;
 
-use md5::Lanes;
+use hashing::Lanes;
 
 /// What all operations of one deployment share.
 #[derive(Clone, Debug)]

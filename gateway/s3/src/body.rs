@@ -1,6 +1,7 @@
 //! What a request's body must prove: its length, its framing, its digests; and the checker that makes it.
 
-use codec::checksum::{Hasher, Sha256, equal_constant_time};
+use codec::checksum::{Hasher, equal_constant_time};
+use codec::sha256;
 
 use crate::base64;
 use crate::checksum::{self, Algorithm, Checksum, Digest};
@@ -224,13 +225,22 @@ impl BodyRule {
     }
 }
 
+/// Digests of a payload that whoever stored it has computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Digests {
+    /// For its tag.
+    pub md5: [u8; 16],
+    /// There when `BodyCheck::leave_sha256` asked for it.
+    pub sha256: Option<[u8; 32]>,
+}
+
 /// Follows one body from its first byte to its last and decides whether it is what the head said.
 #[derive(Debug)]
 pub struct BodyCheck {
     plan: BodyPlan,
     seen: u64,
     decoder: Option<Decoder>,
-    sha256: Option<(Sha256Running, [u8; 32])>,
+    sha256: Option<PayloadSha256>,
     checksum: Option<(Algorithm, HasherRunning)>,
 }
 
@@ -249,7 +259,7 @@ impl BodyCheck {
             PayloadHash::Literal(_) | PayloadHash::Unsigned => None,
         };
         let sha256 = match rule.hash {
-            PayloadHash::Literal(expect) => Some((Sha256Running(Sha256::new()), expect)),
+            PayloadHash::Literal(expect) => Some(PayloadSha256 { expect, running: Some(sha256::State::new()) }),
             PayloadHash::Unsigned | PayloadHash::ChunksSigned { .. } | PayloadHash::ChunksUnsigned => None,
         };
         let algorithm = plan.claim.map(Claim::algorithm).or(compute);
@@ -269,8 +279,8 @@ impl BodyCheck {
         if self.seen > self.plan.length {
             return Err(Error::new(Code::IncompleteBody));
         }
-        if let Some((sha256, _)) = &mut self.sha256 {
-            sha256.0.update(payload);
+        if let Some(PayloadSha256 { running: Some(running), .. }) = &mut self.sha256 {
+            running.update(payload);
         }
         if let Some((_, hasher)) = &mut self.checksum {
             hasher.0.update(payload);
@@ -278,9 +288,16 @@ impl BodyCheck {
         Ok(len)
     }
 
-    /// Decides after the last byte. `md5` is the payload's own, which whoever stored it has computed for its tag.
-    /// Returns the payload's checksum when one was demanded or asked for.
-    pub fn finish(self, md5: &[u8; 16]) -> Result<Option<Checksum>> {
+    /// Whether the payload has to have a certain SHA-256; if so it is not computed here any more, and whoever asks has to.
+    /// Before the first byte.
+    pub fn leave_sha256(&mut self) -> bool {
+        assert_eq!(self.seen, 0, "nothing was hashed yet");
+        self.sha256.as_mut().is_some_and(|sha256| sha256.running.take().is_some())
+    }
+
+    /// Decides after the last byte. Returns the payload's checksum when one was demanded or asked for.
+    pub fn finish(self, digests: &Digests) -> Result<Option<Checksum>> {
+        let md5 = &digests.md5;
         if self.seen != self.plan.length {
             return Err(Error::new(Code::IncompleteBody)
                 .field("NumberBytesExpected", self.plan.length.to_string())
@@ -290,8 +307,8 @@ impl BodyCheck {
             Some(decoder) => decoder.finish()?,
             None => None,
         };
-        if let Some((sha256, expect)) = self.sha256 {
-            let computed = sha256.0.finish();
+        if let Some(PayloadSha256 { expect, running }) = self.sha256 {
+            let computed = running.map(sha256::State::finish).or(digests.sha256).expect("it was left to the caller");
             if !equal_constant_time(&computed, &expect) {
                 return Err(Error::new(Code::ContentSha256Mismatch)
                     .field("ClientComputedContentSHA256", codec::hex::encode(&expect))
@@ -329,11 +346,17 @@ impl BodyCheck {
     }
 }
 
+/// The SHA-256 that the payload must have.
+struct PayloadSha256 {
+    expect: [u8; 32],
+    /// `None`: somebody else computes it.
+    running: Option<sha256::State>,
+}
+
 // The hashers of codec say nothing in `Debug`; these do not either.
-struct Sha256Running(Sha256);
 struct HasherRunning(Hasher);
 
-impl std::fmt::Debug for Sha256Running {
+impl std::fmt::Debug for PayloadSha256 {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Sha256")
     }
@@ -352,7 +375,7 @@ pub fn check_document(plan: &BodyPlan, rule: BodyRule, wire: &mut Vec<u8>) -> Re
     wire.truncate(len);
     let digest = Algorithm::Md5.digest(wire);
     let md5 = digest.as_slice().try_into().expect("an MD5 is 16 bytes");
-    check.finish(md5).map(|_| ())
+    check.finish(&Digests { md5, sha256: None }).map(|_| ())
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! `aws-chunked` bodies: decoded in place, chunk by chunk, each signature checked as its chunk ends.
 
-use codec::checksum::{Sha256, equal_constant_time, sha256};
+use codec::checksum::{equal_constant_time, sha256};
 use codec::hex;
 
 use crate::error::{Code, Error, Result};
@@ -61,7 +61,7 @@ pub struct Decoder {
     unannounced: u64,
     signer: Option<ChunkSigner>,
     /// Hash of the running chunk and the signature it must have.
-    chunk: Option<(Sha256, Vec<u8>)>,
+    chunk: Option<(codec::sha256::State, Vec<u8>)>,
     last_chunk_len: Option<u64>,
     trailer: Trailer,
 }
@@ -210,7 +210,9 @@ impl Decoder {
         let mut extensions = extension.iter().flat_map(|extension| extension.split(';'));
         let signature = extensions.find_map(|extension| extension.trim().strip_prefix("chunk-signature="));
         match (&self.signer, signature) {
-            (Some(_), Some(signature)) => self.chunk = Some((Sha256::new(), signature.as_bytes().to_vec())),
+            (Some(_), Some(signature)) => {
+                self.chunk = Some((codec::sha256::State::new(), signature.as_bytes().to_vec()));
+            }
             (Some(_), None) => return Err(malformed()),
             (None, _) => {}
         }

@@ -73,7 +73,8 @@ pub(super) mod neon;
 /// One stream on the scalar unit. A second one in its gaps did not pay when measured: 29 us a
 /// stream of 16 KiB instead of 24.
 pub(super) mod scalar {
-    use super::{super::BLOCK, SINES};
+    use super::SINES;
+    use crate::lanes::BLOCK;
 
     pub(in super::super) fn compress(words: &mut [u32; 4], blocks: &[[u8; BLOCK]]) {
         let mut state = words.map(|word| [word]);

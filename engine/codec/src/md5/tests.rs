@@ -3,22 +3,11 @@
 use ::md5::Digest as _;
 use proptest::prelude::*;
 
-use super::{State, lanes::Kernel};
+use super::{State, kernel::Kernel};
+use crate::lanes::noise;
 
 fn oracle(bytes: &[u8]) -> [u8; 16] {
     ::md5::Md5::digest(bytes).into()
-}
-
-/// Bytes without a short period, the same for the same `seed`.
-fn noise(seed: u64, len: usize) -> Vec<u8> {
-    let mut x = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut next = || {
-        x ^= x << 13;
-        x ^= x >> 7;
-        x ^= x << 17;
-        (x >> 24) as u8
-    };
-    (0..len).map(|_| next()).collect()
 }
 
 #[test]

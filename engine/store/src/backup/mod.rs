@@ -187,7 +187,7 @@ fn list(dir: &Path, below: &str, files: &mut Vec<BackedUp>) -> io::Result<()> {
 
 fn hash(path: &Path) -> io::Result<(u64, [u8; 32])> {
     let mut file = File::open(path)?;
-    let (mut hash, mut len, mut buffer) = (codec::checksum::Sha256::new(), 0, vec![0; HASH_BYTES]);
+    let (mut hash, mut len, mut buffer) = (codec::sha256::State::new(), 0, vec![0; HASH_BYTES]);
     loop {
         let read = match file.read(&mut buffer) {
             Ok(0) => return Ok((len, hash.finish())),

@@ -61,9 +61,26 @@ fn receive(lines: &Lines<'_>, wire: &[u8], compute: Option<Algorithm>) -> std::r
         let mut wire = wire.to_vec();
         let len = check.advance(&mut wire)?;
         let md5 = Algorithm::Md5.digest(&wire[..len]);
-        check.finish(md5.as_slice().try_into().unwrap())
+        check.finish(&Digests { md5: md5.as_slice().try_into().unwrap(), sha256: None })
     };
     run().map_err(|error: Error| error.code)
+}
+
+#[test]
+fn a_sha256_that_is_left_to_the_caller_is_compared_all_the_same() {
+    let expect = codec::checksum::sha256(b"123456789");
+    let finish = |hash, sha256| -> Result<_> {
+        let head = Head { method: "PUT", target: "/b/k", headers: &[("content-length", b"9")] };
+        let mut check = BodyCheck::new(&BodyPlan::of_object(&head)?, BodyRule { hash, signer: None }, None);
+        assert_eq!(check.leave_sha256(), matches!(hash, PayloadHash::Literal(_)));
+        assert!(!check.leave_sha256(), "it was left before");
+        check.advance(&mut b"123456789".to_vec())?;
+        check.finish(&Digests { md5: [0; 16], sha256 })
+    };
+    let code = |hash, sha256| finish(hash, sha256).map_err(|error| error.code);
+    assert_eq!(code(PayloadHash::Literal(expect), Some(expect)), Ok(None));
+    assert_eq!(code(PayloadHash::Literal(expect), Some([7; 32])), Err(Code::ContentSha256Mismatch));
+    assert_eq!(code(PayloadHash::Unsigned, None), Ok(None));
 }
 
 #[test]

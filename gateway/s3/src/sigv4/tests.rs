@@ -1,6 +1,6 @@
 use super::*;
 use crate::address::Address;
-use crate::body::{BodyCheck, BodyPlan};
+use crate::body::{BodyCheck, BodyPlan, Digests};
 
 const ACCESS_KEY: &str = "AKIAIOSFODNN7EXAMPLE";
 const SECRET: &str = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
@@ -277,7 +277,7 @@ fn receive(head: &Head<'_>, wire: &[u8], step: usize) -> Result<Vec<u8>> {
         payload.extend(&piece[..len]);
     }
     let md5 = crate::checksum::Algorithm::Md5.digest(&payload);
-    check.finish(md5.as_slice().try_into().unwrap())?;
+    check.finish(&Digests { md5: md5.as_slice().try_into().unwrap(), sha256: None })?;
     Ok(payload)
 }
 

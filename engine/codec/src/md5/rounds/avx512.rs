@@ -4,7 +4,7 @@
 use std::arch::x86_64::*;
 
 use super::SINES;
-use crate::md5::BLOCK;
+use crate::lanes::BLOCK;
 
 /// Lanes of one register.
 pub(in crate::md5) const WIDTH: usize = 16;
