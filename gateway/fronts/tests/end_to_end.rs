@@ -2,6 +2,8 @@
 
 mod harness;
 
+use std::time::{Duration, Instant};
+
 use harness::{METRICS_TOKEN, Server, pattern};
 use s3::checksum::{Algorithm, Checksum};
 
@@ -478,7 +480,9 @@ fn a_shard_that_has_enough_to_do_says_slow_down_and_stays_alive() {
     let root = tempfile::tempdir().unwrap();
     let server = Server::start_with(root.path(), 0);
     let client = server.client();
+    let began = Instant::now();
     let refused = client.put("/bucket", b"").expect(503, "SlowDown");
+    assert!(began.elapsed() >= Duration::from_millis(100), "whoever asks again at once is slowed down");
     assert_eq!(refused.header("retry-after"), Some("1"));
     assert_eq!(client.anonymous("GET", "/livez", &[]).status, 200);
 }
