@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SERVER_CORE, CLIENT_CORE = 1, 0
 DRIVES = 6
 USER, PASSWORD = "perf-user", "perf-password-of-no-worth"
-LISTENING = re.compile(r"^listening on http://(\S+)$")
+LISTENING = re.compile(r"^listening on https?://(\S+)$")
 START_SECONDS_MAX = 120
 STOP_SECONDS_MAX = 60
 
@@ -31,6 +31,9 @@ def environment(variables):
 class Hafiz:
     """The built server on six directories, on its core."""
 
+    # Of what it is asked over TLS; see `OverTls`.
+    scheme, authority, flags = "http", None, ()
+
     def __init__(self, binary, place):
         self.binary, self.place, self.process = binary, place, None
         self.dirs = [place / f"drive{n}" for n in range(1, DRIVES + 1)]
@@ -38,7 +41,7 @@ class Hafiz:
     def start(self):
         """Returns the milliseconds until it listens."""
         variables = {"HAFIZ_ROOT_USER": USER, "HAFIZ_ROOT_PASSWORD": PASSWORD, "HAFIZ_METRICS_OPEN": "true"}
-        command = [str(self.binary), "server", *map(str, self.dirs), "--address", "127.0.0.1:0", "--shards", "1", "--pin", str(SERVER_CORE)]
+        command = [str(self.binary), "server", *map(str, self.dirs), "--address", "127.0.0.1:0", "--shards", "1", "--pin", str(SERVER_CORE), *self.flags]
         began = time.monotonic()
         self.process = subprocess.Popen(
             ["taskset", "-c", str(SERVER_CORE), *command],
@@ -83,6 +86,27 @@ class Hafiz:
     def memory_mib(self):
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(re.search(r"VmRSS:\s*(\d+)", status)[1]) / 1024
+
+
+class OverTls(Hafiz):
+    """The same with a certificate of an authority of its own."""
+
+    scheme = "https"
+
+    def __init__(self, binary, place):
+        super().__init__(binary, place)
+        self.authority, request = place / "authority.pem", place / "request.pem"
+        key, certificate, extensions = (place / name for name in ("key.pem", "certificate.pem", "extensions"))
+        extensions.write_text("subjectAltName=IP:127.0.0.1\nbasicConstraints=CA:FALSE\n")
+        curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+        for words in (
+            ["req", "-x509", *curve, "-keyout", place / "authority.key", "-out", self.authority, "-subj", "/CN=perf"],
+            ["req", *curve, "-keyout", key, "-out", request, "-subj", "/CN=localhost"],
+            ["x509", "-req", "-in", request, "-CA", self.authority, "-CAkey", place / "authority.key", "-out", certificate]
+            + ["-CAcreateserial", "-extfile", extensions],
+        ):
+            subprocess.run(["openssl", *map(str, words)], check=True, capture_output=True)
+        self.flags = ("--tls-cert", str(certificate), "--tls-key", str(key))
 
 
 def find(name, places):
@@ -215,7 +239,8 @@ def load(program, server, words, device=None, keep=True):
     result = server.place / "result.json"
     command = [
         *("taskset", "-c", str(CLIENT_CORE), str(program), *words.split(), "--threads", "1", "--quiet", *(("--keep",) if keep else ())),
-        *("--endpoint", f"http://{server.endpoint}", "--json", str(result), "--pid", str(server.process.pid)),
+        *("--endpoint", f"{server.scheme}://{server.endpoint}", *(("--ca", str(server.authority)) if server.authority else ())),
+        *("--json", str(result), "--pid", str(server.process.pid)),
         *(("--device", device) if device else ()),
     ]
     variables = {"AWS_ACCESS_KEY_ID": USER, "AWS_SECRET_ACCESS_KEY": PASSWORD}

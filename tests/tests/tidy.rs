@@ -60,6 +60,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("rustls", &["bench", "http"]),
     ("serde", &["bench"]),
     ("serde_json", &["bench"]),
+    ("sha2", &["codec"]),
     // Under `--cfg shuttle` only.
     ("shuttle", &["rt"]),
     ("toml", &["hafiz"]),
@@ -71,7 +72,6 @@ const TEST_OWNERS: &[(&str, &[&str])] = &[
     // Oracles for the kernels.
     ("md-5", &["codec"]),
     ("reed-solomon-erasure", &["codec"]),
-    ("sha2", &["codec"]),
     // Certificates for the TLS tests.
     ("rcgen", &["http"]),
     // Reads the manifests for this file.
