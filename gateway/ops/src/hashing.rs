@@ -1,10 +1,10 @@
 //! The digests of all bodies of a shard, hashed side by side: their MD5s, and the SHA-256s by which signatures bind them.
 //!
 //! One stream of MD5 is bound by its own chain of additions; a vector register holds many. One of SHA-256 leaves gaps that a
-//! second one fills. So bytes wait for company: those of a large body lie in the store's buffers, on their way to the drives, and their digest is needed only when
-//! they are durable. They are hashed when enough streams have come together, or all there are; when too many bytes wait; when
-//! a digest was asked for and company did not come in a part of the time its body took anyway (the others ride along); or
-//! after a while.
+//! second one fills. So bytes wait for company: those of a large body lie in the store's buffers, on their way to the drives,
+//! and their digest is needed only when they are durable. They are hashed when enough streams have come together, or all there
+//! are; when too many bytes wait; when a digest was asked for and company did not come in a part of the time its body took
+//! anyway (the others ride along); or after a while.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -26,6 +26,8 @@ const COMPANY: usize = BATCH_MAX;
 const COMPANY_MIN: usize = 4;
 /// Bytes of each stream hashed in one pass: it holds the shard for well under a millisecond.
 const PASS_BYTES_MAX: usize = 128 << 10;
+/// Bytes of all streams in one pass when some have a SHA-256, which takes a third of a millisecond for so many.
+const SIGNED_PASS_BYTES_MAX: usize = 1 << 20;
 /// Of the shard's buffers, what may wait here: bytes that were written and not hashed keep theirs.
 const WAITING_SHARE: usize = 4;
 /// Of the time since its body began, what a digest that is asked for may wait for company: so it is never late by more.
@@ -61,6 +63,7 @@ struct Stream {
     pieces: RefCell<VecDeque<Shared>>,
     began: Instant,
     is_urgent: Cell<bool>,
+    is_signed: bool,
     /// Notified when no bytes wait any more.
     drained: Event,
 }
@@ -87,6 +90,7 @@ impl Hashing {
             pieces: RefCell::default(),
             began: Instant::now(),
             is_urgent: Cell::new(false),
+            is_signed: with_sha256,
             drained: Event::new(),
         };
         Hashing { lanes: lanes.clone(), stream: Rc::new(stream) }
@@ -232,6 +236,11 @@ impl Lanes {
     fn pass(&self, bytes_max: usize) {
         let mut batch: Vec<(Rc<Stream>, State, Shared)> = Vec::with_capacity(BATCH_MAX);
         let mut waiting = self.waiting.borrow_mut();
+        let streams = waiting.len().min(BATCH_MAX);
+        let bytes_max = match waiting.iter().take(streams).any(|stream| stream.is_signed) {
+            true => bytes_max.min(SIGNED_PASS_BYTES_MAX / streams),
+            false => bytes_max,
+        };
         while batch.len() < BATCH_MAX
             && let Some(stream) = waiting.pop_front()
         {
