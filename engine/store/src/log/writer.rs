@@ -100,9 +100,13 @@ impl Log {
         for flight in state.flights.iter_mut().filter(|flight| is_late(flight)) {
             flight.deadline = now + self.node.config.suspect_after;
         }
-        if state.is_worth_a_batch() {
-            let sick = state.volume.sick_slots() & !state.sick_slots;
-            return if sick == 0 { Step::Launch } else { Step::Move };
+        if !state.pending.is_empty() && state.flights.len() < BATCHES_IN_FLIGHT_MAX {
+            if state.volume.sick_slots() & !state.sick_slots != 0 {
+                return Step::Move;
+            }
+            if state.is_worth_a_batch() {
+                return Step::Launch;
+            }
         }
         if state.mode == Mode::Closing && state.pending.is_empty() && state.flights.is_empty() {
             return Step::End;
@@ -385,13 +389,11 @@ impl Log {
 }
 
 impl State {
-    /// Whether what waits goes on its way now. Behind another batch only when it has as many entries as that one: clients
-    /// that were answered together ask again one after the other, and the first of them would leave with a batch of its own.
-    /// Each batch costs a write and a flush of every drive, and what is left of its last pages.
+    /// Whether what waits goes on its way behind what is under way: only when it has as many entries as the batch before.
+    /// Clients that were answered together ask again one after the other, and the first of them would leave with a batch of
+    /// its own. Each batch costs a write and a flush of every drive, and what is left of its last pages.
     fn is_worth_a_batch(&self) -> bool {
-        let waiting = self.pending.len();
-        let last = self.flights.back().map_or(1, |flight| flight.entries.len());
-        waiting >= last && self.flights.len() < BATCHES_IN_FLIGHT_MAX
+        self.flights.back().is_none_or(|last| self.pending.len() >= last.entries.len())
     }
 
     /// Where the first batch that is not acknowledged begins, or would begin.
