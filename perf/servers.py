@@ -7,6 +7,7 @@ import platform
 import re
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -31,7 +32,7 @@ def environment(variables):
 class Hafiz:
     """The built server on six directories, on its core."""
 
-    # Of what it is asked over TLS; see `OverTls`.
+    # How it is reached.
     scheme, authority, flags = "http", None, ()
 
     def __init__(self, binary, place):
@@ -66,13 +67,16 @@ class Hafiz:
         self.process.wait()
 
     def counters(self, of="hafiz_log_"):
-        text = urllib.request.urlopen(f"http://{self.endpoint}/metrics").read().decode()
+        text = urllib.request.urlopen(f"{self.scheme}://{self.endpoint}/metrics", context=self.trust()).read().decode()
         rows = (line.split() for line in text.splitlines() if line.startswith(of) and "{" not in line)
         return {name: float(value) for name, value in rows}
 
+    def trust(self):
+        return ssl.create_default_context(cafile=self.authority) if self.authority else None
+
     def ask(self, *words):
         """A command of an administrator."""
-        command = [str(self.binary), *map(str, words), "--endpoint", f"http://{self.endpoint}"]
+        command = [str(self.binary), *map(str, words), "--endpoint", f"{self.scheme}://{self.endpoint}"]
         variables = {"HAFIZ_ROOT_USER": USER, "HAFIZ_ROOT_PASSWORD": PASSWORD}
         done = subprocess.run(command, capture_output=True, text=True, env=environment(variables))
         if done.returncode != 0:

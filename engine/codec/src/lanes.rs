@@ -69,7 +69,7 @@ impl<const W: usize> Stream<W> {
 }
 
 /// How one hash is computed on `LANES` lanes.
-pub(crate) struct Kernel<One, Many> {
+pub(crate) struct Compress<One, Many> {
     /// With fewer streams left than this, each runs by itself. At least 2.
     pub(crate) worth: usize,
     /// Compresses blocks of one stream.
@@ -82,7 +82,7 @@ pub(crate) struct Kernel<One, Many> {
 /// Spreads `jobs` over the lanes. A lane whose stream ends takes the next job at once.
 pub(crate) fn schedule<'a, const W: usize, const LANES: usize, S: AsMut<Stream<W>>>(
     jobs: &mut [(&mut S, &'a [u8])],
-    kernel: &Kernel<
+    compress: &Compress<
         impl Fn(&mut [u32; W], &[[u8; BLOCK]]),
         impl Fn(&mut [[u32; LANES]; W], &[&'a [[u8; BLOCK]]; LANES], usize, usize),
     >,
@@ -97,7 +97,7 @@ pub(crate) fn schedule<'a, const W: usize, const LANES: usize, S: AsMut<Stream<W
         while busy < LANES && next < jobs.len() {
             let (state, bytes) = &mut jobs[next];
             let stream = state.as_mut();
-            let blocks = stream.take_in(bytes, &kernel.one);
+            let blocks = stream.take_in(bytes, &compress.one);
             if !blocks.is_empty() {
                 for (word, lane_words) in stream.words.iter().zip(&mut words) {
                     lane_words[busy] = *word;
@@ -108,7 +108,7 @@ pub(crate) fn schedule<'a, const W: usize, const LANES: usize, S: AsMut<Stream<W
             }
             next += 1;
         }
-        if busy < kernel.worth {
+        if busy < compress.worth {
             break;
         }
         let shortest = lanes[..busy].iter().map(|lane| lane.len()).min();
@@ -116,7 +116,7 @@ pub(crate) fn schedule<'a, const W: usize, const LANES: usize, S: AsMut<Stream<W
         // Idle lanes repeat the first one's work; nobody reads what they compute.
         let first = lanes[0];
         lanes[busy..].fill(first);
-        (kernel.many)(&mut words, &lanes, busy, count);
+        (compress.many)(&mut words, &lanes, busy, count);
         let mut lane = 0;
         while lane < busy {
             lanes[lane] = &lanes[lane][count..];
@@ -137,7 +137,7 @@ pub(crate) fn schedule<'a, const W: usize, const LANES: usize, S: AsMut<Stream<W
     for lane in 0..busy {
         let stream = jobs[job_of[lane]].0.as_mut();
         stream.words = words.map(|lane_words| lane_words[lane]);
-        (kernel.one)(&mut stream.words, lanes[lane]);
+        (compress.one)(&mut stream.words, lanes[lane]);
     }
 }
 

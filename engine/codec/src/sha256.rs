@@ -1,5 +1,7 @@
 //! SHA-256. One stream on the processor's own instructions waits for each of them; a second one runs in its gaps:
 //! `update_many`.
+//!
+//! This module is the only one that names `sha2`, outside tests.
 
 use crate::lanes::Stream;
 
@@ -62,12 +64,12 @@ pub fn update_many(jobs: &mut [(&mut State, &[u8])]) {
 #[cfg(target_arch = "x86_64")]
 #[allow(unsafe_code)]
 fn update_pairs(jobs: &mut [(&mut State, &[u8])]) {
-    use crate::lanes::{Kernel, schedule};
+    use crate::lanes::{Compress, schedule};
 
     assert!(pair::runs(), "pairs need SHA-NI");
     // SAFETY: `runs` found the instructions.
     let many = |words: &mut _, lanes: &_, _, count| unsafe { pair::compress(words, lanes, count) };
-    schedule(jobs, &Kernel { worth: pair::LANES, one: sha2::block_api::compress256, many });
+    schedule(jobs, &Compress { worth: pair::LANES, one: sha2::block_api::compress256, many });
 }
 
 #[cfg(test)]

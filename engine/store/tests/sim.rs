@@ -35,6 +35,7 @@ fn nothing_acknowledged_is_lost_by_a_crash_when_no_later_flush_makes_up_for_one_
 #[test]
 fn no_log_volume_goes_before_its_entries_are_in_the_tables() {
     for_each_seed(SEEDS / 10, crashes::log_volumes_go);
+    assert!(counted("hafiz_volumes_removed_total") > 0, "no volume ever went");
 }
 
 #[test]

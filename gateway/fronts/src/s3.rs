@@ -34,8 +34,8 @@ use keys::SigningKeys;
 pub const REQUESTS_MAX_DEFAULT: usize = 1024;
 /// Bytes of XML documents that one shard holds at a time, in KiB.
 const DOCUMENTS_KIB_MAX: usize = 64 * 1024;
-/// A refusal waits so long, at no cost: clients that ask again at once would otherwise take from the admitted what they were to
-/// be spared. A refusal costs a third of a small request.
+/// A refused client is answered after this pause, which costs nothing and counts as the request's time. One that asks again at once
+/// would otherwise use up what refusing it saves: a refusal costs a third of a small request.
 const REFUSAL_PAUSE: Duration = Duration::from_millis(100);
 
 static UNDER_WAY: telemetry::Gauge =

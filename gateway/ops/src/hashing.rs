@@ -22,11 +22,13 @@ use store::Tap;
 const BATCH_MAX: usize = 32;
 /// Streams that fill the lanes: two registers of the widest kernel, whose pass costs hardly more than that of one.
 const COMPANY: usize = BATCH_MAX;
-/// With fewer streams than this there is hardly anything to gain: a lane is half as fast as a stream alone.
+/// With fewer streams than this MD5 has hardly anything to gain: a lane is half as fast as a stream alone. (SHA-256 gains all
+/// there is from the second stream on; it takes what company MD5 has.)
 const COMPANY_MIN: usize = 4;
 /// Bytes of each stream hashed in one pass: it holds the shard for well under a millisecond.
 const PASS_BYTES_MAX: usize = 128 << 10;
-/// Bytes of all streams in one pass when some have a SHA-256, which takes a third of a millisecond for so many.
+/// Bytes of all streams in one pass when some have a SHA-256, which takes a third of a millisecond for so many with the
+/// processor's own instructions.
 const SIGNED_PASS_BYTES_MAX: usize = 1 << 20;
 /// Of the shard's buffers, what may wait here: bytes that were written and not hashed keep theirs.
 const WAITING_SHARE: usize = 4;
@@ -236,6 +238,8 @@ impl Lanes {
     fn pass(&self, bytes_max: usize) {
         let mut batch: Vec<(Rc<Stream>, State, Shared)> = Vec::with_capacity(BATCH_MAX);
         let mut waiting = self.waiting.borrow_mut();
+        // Those that were given up take nobody's share.
+        waiting.retain(|stream| !stream.is_drained());
         let streams = waiting.len().min(BATCH_MAX);
         let bytes_max = match waiting.iter().take(streams).any(|stream| stream.is_signed) {
             true => bytes_max.min(SIGNED_PASS_BYTES_MAX / streams),
@@ -340,6 +344,22 @@ mod tests {
             alone.update(&piece(0, 5_000));
             assert_eq!(first, alone.finish());
             assert_eq!(lanes.waiting_bytes.get(), 0, "the others were hashed along");
+        });
+    }
+
+    #[test]
+    fn a_pass_over_signed_streams_takes_no_more_of_all_than_it_may() {
+        on_a_shard(async || {
+            let lanes = Rc::new(Lanes::default());
+            let _to_come: Vec<Hashing> = (0..BATCH_MAX).map(|_| Hashing::new(&lanes, false)).collect();
+            let given_up: Vec<Hashing> = (0..4).map(|_| Hashing::new(&lanes, true)).collect();
+            given_up.iter().for_each(|hashing| hashing.tap()(piece(0, PASS_BYTES_MAX)));
+            let signed: Vec<Hashing> = (0..BATCH_MAX / 2).map(|_| Hashing::new(&lanes, true)).collect();
+            signed.iter().for_each(|hashing| hashing.tap()(piece(1, PASS_BYTES_MAX)));
+            drop(given_up);
+            let before = lanes.waiting_bytes.get();
+            lanes.pass(PASS_BYTES_MAX);
+            assert_eq!(before - lanes.waiting_bytes.get(), SIGNED_PASS_BYTES_MAX);
         });
     }
 

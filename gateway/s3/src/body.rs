@@ -288,8 +288,8 @@ impl BodyCheck {
         Ok(len)
     }
 
-    /// Whether the payload has to have a certain SHA-256; if so it is not computed here any more, and whoever asks has to.
-    /// Before the first byte.
+    /// Stops computing the payload's SHA-256 here. True if one is demanded and was computed here until now: then the caller owes
+    /// it to `finish`. Before the first byte.
     pub fn leave_sha256(&mut self) -> bool {
         assert_eq!(self.seen, 0, "nothing was hashed yet");
         self.sha256.as_mut().is_some_and(|sha256| sha256.running.take().is_some())
@@ -308,7 +308,10 @@ impl BodyCheck {
             None => None,
         };
         if let Some(PayloadSha256 { expect, running }) = self.sha256 {
-            let computed = running.map(sha256::State::finish).or(digests.sha256).expect("it was left to the caller");
+            let computed = running
+                .map(sha256::State::finish)
+                .or(digests.sha256)
+                .expect("whoever took it with `leave_sha256` gives it");
             if !equal_constant_time(&computed, &expect) {
                 return Err(Error::new(Code::ContentSha256Mismatch)
                     .field("ClientComputedContentSHA256", codec::hex::encode(&expect))

@@ -81,7 +81,7 @@ impl Kernel {
                         avx512::compress::<2>(words, lanes, count);
                     }
                 };
-                lanes::schedule(jobs, &lanes::Kernel { worth: WORTH, one: scalar::compress, many });
+                lanes::schedule(jobs, &lanes::Compress { worth: WORTH, one: scalar::compress, many });
             }
             #[cfg(target_arch = "x86_64")]
             Kernel::Avx2 => {
@@ -93,7 +93,7 @@ impl Kernel {
                         avx2::compress::<2>(words, lanes, count);
                     }
                 };
-                lanes::schedule(jobs, &lanes::Kernel { worth: WORTH, one: scalar::compress, many });
+                lanes::schedule(jobs, &lanes::Compress { worth: WORTH, one: scalar::compress, many });
             }
             #[cfg(target_arch = "aarch64")]
             Kernel::Neon => {
@@ -105,7 +105,7 @@ impl Kernel {
                         neon::compress::<2>(words, lanes, count);
                     }
                 };
-                lanes::schedule(jobs, &lanes::Kernel { worth: WORTH, one: scalar::compress, many });
+                lanes::schedule(jobs, &lanes::Compress { worth: WORTH, one: scalar::compress, many });
             }
             Kernel::Scalar => {
                 for (state, bytes) in jobs {

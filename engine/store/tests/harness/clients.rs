@@ -12,8 +12,9 @@ use super::run::{CLIENTS, KEYS_PER_CLIENT, Known, Model, Progress, SHARED_KEYS, 
 
 /// Calm clients rest up to so long between two operations.
 const CALM_PAUSE_MICROS: u64 = 500_000;
-/// Clients that put bodies begin so often, and so long after one another at most.
+/// Clients that put bodies all begin one so often.
 const BEAT: Duration = Duration::from_millis(20);
+/// Within so long of one another.
 const BEAT_SPREAD_MICROS: u64 = 500;
 /// One in so many of what a brief client does is about a key that stays.
 const BRIEF_OF: u64 = 8;

@@ -74,6 +74,7 @@ pub(crate) fn log_volumes_go(seed: u64) {
         run.start_and_verify(Duration::from_secs(seconds));
     }
     run.start_and_verify(Duration::ZERO);
+    assert!(run.progress.borrow().acknowledged > 0, "seed {seed}: nothing was written");
 }
 
 /// Crashes while nothing is written: only what was made durable for its own sake is there.
