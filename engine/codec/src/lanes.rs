@@ -68,24 +68,14 @@ impl<const W: usize> Stream<W> {
     }
 }
 
-/// How one hash is computed on `LANES` lanes.
-pub(crate) struct Compress<One, Many> {
-    /// With fewer streams left than this, each runs by itself. At least 2.
-    pub(crate) worth: usize,
-    /// Compresses blocks of one stream.
-    pub(crate) one: One,
-    /// `many(words, lanes, busy, count)` compresses `count` blocks of at least the first `busy` lanes; `words[i][lane]` is
-    /// word `i` of the lane's state.
-    pub(crate) many: Many,
-}
-
-/// Spreads `jobs` over the lanes. A lane whose stream ends takes the next job at once.
+/// Spreads `jobs` over the lanes. A lane whose stream ends takes the next job at once; the last stream left runs by itself.
+///
+/// `one` compresses blocks of one stream. `many(words, lanes, busy, count)` compresses `count` blocks of at least the first
+/// `busy` lanes; `words[i][lane]` is word `i` of the lane's state.
 pub(crate) fn schedule<'a, const W: usize, const LANES: usize, S: AsMut<Stream<W>>>(
     jobs: &mut [(&mut S, &'a [u8])],
-    compress: &Compress<
-        impl Fn(&mut [u32; W], &[[u8; BLOCK]]),
-        impl Fn(&mut [[u32; LANES]; W], &[&'a [[u8; BLOCK]]; LANES], usize, usize),
-    >,
+    one: impl Fn(&mut [u32; W], &[[u8; BLOCK]]),
+    many: impl Fn(&mut [[u32; LANES]; W], &[&'a [[u8; BLOCK]]; LANES], usize, usize),
 ) {
     let mut words = [[0; LANES]; W];
     let mut lanes: [&'a [[u8; BLOCK]]; LANES] = [&[]; LANES];
@@ -97,7 +87,7 @@ pub(crate) fn schedule<'a, const W: usize, const LANES: usize, S: AsMut<Stream<W
         while busy < LANES && next < jobs.len() {
             let (state, bytes) = &mut jobs[next];
             let stream = state.as_mut();
-            let blocks = stream.take_in(bytes, &compress.one);
+            let blocks = stream.take_in(bytes, &one);
             if !blocks.is_empty() {
                 for (word, lane_words) in stream.words.iter().zip(&mut words) {
                     lane_words[busy] = *word;
@@ -108,7 +98,7 @@ pub(crate) fn schedule<'a, const W: usize, const LANES: usize, S: AsMut<Stream<W
             }
             next += 1;
         }
-        if busy < compress.worth {
+        if busy <= 1 {
             break;
         }
         let shortest = lanes[..busy].iter().map(|lane| lane.len()).min();
@@ -116,7 +106,7 @@ pub(crate) fn schedule<'a, const W: usize, const LANES: usize, S: AsMut<Stream<W
         // Idle lanes repeat the first one's work; nobody reads what they compute.
         let first = lanes[0];
         lanes[busy..].fill(first);
-        (compress.many)(&mut words, &lanes, busy, count);
+        many(&mut words, &lanes, busy, count);
         let mut lane = 0;
         while lane < busy {
             lanes[lane] = &lanes[lane][count..];
@@ -134,22 +124,12 @@ pub(crate) fn schedule<'a, const W: usize, const LANES: usize, S: AsMut<Stream<W
             }
         }
     }
-    for lane in 0..busy {
-        let stream = jobs[job_of[lane]].0.as_mut();
-        stream.words = words.map(|lane_words| lane_words[lane]);
-        (compress.one)(&mut stream.words, lanes[lane]);
+    if busy == 1 {
+        let stream = jobs[job_of[0]].0.as_mut();
+        stream.words = words.map(|lane_words| lane_words[0]);
+        one(&mut stream.words, lanes[0]);
     }
 }
 
-/// Bytes without a short period, the same for the same `seed`.
 #[cfg(test)]
-pub(crate) fn noise(seed: u64, len: usize) -> Vec<u8> {
-    let mut x = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut next = || {
-        x ^= x << 13;
-        x ^= x >> 7;
-        x ^= x << 17;
-        (x >> 24) as u8
-    };
-    (0..len).map(|_| next()).collect()
-}
+pub(crate) mod tests;

@@ -64,12 +64,10 @@ pub fn update_many(jobs: &mut [(&mut State, &[u8])]) {
 #[cfg(target_arch = "x86_64")]
 #[allow(unsafe_code)]
 fn update_pairs(jobs: &mut [(&mut State, &[u8])]) {
-    use crate::lanes::{Compress, schedule};
-
     assert!(pair::runs(), "pairs need SHA-NI");
     // SAFETY: `runs` found the instructions.
     let many = |words: &mut _, lanes: &_, _, count| unsafe { pair::compress(words, lanes, count) };
-    schedule(jobs, &Compress { worth: pair::LANES, one: sha2::block_api::compress256, many });
+    crate::lanes::schedule(jobs, sha2::block_api::compress256, many);
 }
 
 #[cfg(test)]

@@ -4,18 +4,7 @@
 use reed_solomon_erasure::galois_8;
 
 use super::*;
-
-/// Bytes without a short period, the same for the same `seed`.
-fn noise(seed: u64, len: usize) -> Vec<u8> {
-    let mut x = (seed + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    let mut next = || {
-        x ^= x << 13;
-        x ^= x >> 7;
-        x ^= x << 17;
-        (x >> 24) as u8
-    };
-    (0..len).map(|_| next()).collect()
-}
+use crate::lanes::tests::noise;
 
 fn geometries() -> impl Iterator<Item = Code> {
     let sizes = (1..=16).flat_map(|data| (0..=8).map(move |parity| (data, parity)));

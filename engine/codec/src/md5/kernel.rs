@@ -6,10 +6,8 @@ use super::rounds::neon;
 use super::rounds::scalar;
 #[cfg(target_arch = "x86_64")]
 use super::rounds::{avx2, avx512};
-use crate::lanes;
-
-/// From two streams on, lanes are no slower.
-const WORTH: usize = 2;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+use crate::lanes::schedule;
 
 /// Hashes each job's bytes into its state: what `State::update` would do one after the other, in
 /// about twice the time of the longest where the processor has a lane for each job.
@@ -81,7 +79,7 @@ impl Kernel {
                         avx512::compress::<2>(words, lanes, count);
                     }
                 };
-                lanes::schedule(jobs, &lanes::Compress { worth: WORTH, one: scalar::compress, many });
+                schedule(jobs, scalar::compress, many);
             }
             #[cfg(target_arch = "x86_64")]
             Kernel::Avx2 => {
@@ -93,7 +91,7 @@ impl Kernel {
                         avx2::compress::<2>(words, lanes, count);
                     }
                 };
-                lanes::schedule(jobs, &lanes::Compress { worth: WORTH, one: scalar::compress, many });
+                schedule(jobs, scalar::compress, many);
             }
             #[cfg(target_arch = "aarch64")]
             Kernel::Neon => {
@@ -105,7 +103,7 @@ impl Kernel {
                         neon::compress::<2>(words, lanes, count);
                     }
                 };
-                lanes::schedule(jobs, &lanes::Compress { worth: WORTH, one: scalar::compress, many });
+                schedule(jobs, scalar::compress, many);
             }
             Kernel::Scalar => {
                 for (state, bytes) in jobs {

@@ -4,7 +4,7 @@ use ::md5::Digest as _;
 use proptest::prelude::*;
 
 use super::{State, kernel::Kernel};
-use crate::lanes::noise;
+use crate::lanes::tests::{self, noise};
 
 fn oracle(bytes: &[u8]) -> [u8; 16] {
     ::md5::Md5::digest(bytes).into()
@@ -62,21 +62,7 @@ fn no_jobs_and_empty_jobs_change_nothing() {
 }
 
 fn check_rounds_of_jobs(kernel: Kernel, lens: &[Vec<usize>]) {
-    let streams = lens.iter().map(Vec::len).max().unwrap_or(0);
-    let mut states = vec![State::new(); streams];
-    let mut seen = vec![Vec::new(); streams];
-    for (round, lens) in lens.iter().enumerate() {
-        let pieces: Vec<_> = (lens.iter().enumerate()).map(|(i, &len)| noise((round * 1000 + i) as u64, len)).collect();
-        let mut jobs: Vec<(&mut State, &[u8])> =
-            (states.iter_mut()).zip(&pieces).map(|(state, piece)| (state, &piece[..])).collect();
-        kernel.update_many(&mut jobs);
-        for (seen, piece) in seen.iter_mut().zip(&pieces) {
-            seen.extend_from_slice(piece);
-        }
-    }
-    for (i, (state, seen)) in states.iter().zip(&seen).enumerate() {
-        assert_eq!(state.finish(), oracle(seen), "{kernel:?}, stream {i}");
-    }
+    tests::check_rounds_of_jobs(State::new(), |jobs| kernel.update_many(jobs), State::finish, oracle, lens);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::arch::x86_64::*;
 use crate::lanes::BLOCK;
 
 /// Streams at a time.
-pub(super) const LANES: usize = 2;
+const LANES: usize = 2;
 
 /// The first 32 bits of the fractional parts of the cube roots of the first 64 primes (FIPS 180-4, 4.2.2), as many as one
 /// step takes.

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::{State, update_many};
 use crate::checksum::sha256 as oracle;
-use crate::lanes::noise;
+use crate::lanes::tests::{self, noise};
 
 #[test]
 fn vectors_of_fips_180_hold() {
@@ -35,22 +35,7 @@ fn every_length_across_the_padding_agrees_with_the_oracle() {
 }
 
 fn check_rounds_of_jobs(lens: &[Vec<usize>]) {
-    let streams = lens.iter().map(Vec::len).max().unwrap_or(0);
-    let mut states = vec![State::new(); streams];
-    let mut seen = vec![Vec::new(); streams];
-    for (round, lens) in lens.iter().enumerate() {
-        let piece = |(i, &len): (usize, &usize)| noise((round * 1000 + i) as u64, len);
-        let pieces: Vec<_> = lens.iter().enumerate().map(piece).collect();
-        let mut jobs: Vec<(&mut State, &[u8])> =
-            (states.iter_mut()).zip(&pieces).map(|(state, piece)| (state, &piece[..])).collect();
-        update_many(&mut jobs);
-        for (seen, piece) in seen.iter_mut().zip(&pieces) {
-            seen.extend_from_slice(piece);
-        }
-    }
-    for (i, (state, seen)) in states.iter().zip(&seen).enumerate() {
-        assert_eq!(state.finish(), oracle(seen), "stream {i} of {lens:?}");
-    }
+    tests::check_rounds_of_jobs(State::new(), update_many, State::finish, oracle, lens);
 }
 
 #[test]

@@ -390,8 +390,8 @@ impl Log {
 
 impl State {
     /// Whether what waits goes on its way behind what is under way: only when it has as many entries as the batch before, or
-    /// fills a batch. Clients that were answered together ask again one after the other, and the first of them would leave with a batch of
-    /// its own. Each batch costs a write and a flush of every drive, and what is left of its last pages.
+    /// fills a batch. Clients that were answered together ask again one after the other, and the first of them would leave with
+    /// a batch of its own. Each batch costs a write and a flush of every drive, and what is left of its last pages.
     fn is_worth_a_batch(&self) -> bool {
         let is_worth = |last: &Flight| self.pending.len() >= last.entries.len() || self.pending_bytes >= self.batch_max;
         self.flights.back().is_none_or(is_worth)
