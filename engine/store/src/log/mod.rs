@@ -253,3 +253,6 @@ fn batch_bytes_max(volume: &Volume) -> usize {
     }
     len
 }
+
+#[cfg(all(test, feature = "sim"))]
+mod tests;

@@ -46,7 +46,7 @@ pub(super) struct Flight {
     started: Instant,
     /// When it counts as late; moved on when nothing can be done about it.
     deadline: Instant,
-    entries: Vec<Entry>,
+    pub(super) entries: Vec<Entry>,
     outcomes: Vec<Rc<Outcome>>,
     progress: Rc<Progress>,
 }
