@@ -33,6 +33,8 @@ const OUT_BYTES: usize = 4096;
 const GATHERED_BYTES_MAX: usize = SEND_BYTES_MAX + 8 * 1024;
 /// What a larger send asks the pool for when the largest size is not to be had.
 const OUT_BYTES_FALLBACK: usize = 64 * 1024;
+/// Most encrypted bytes of one send: still in the core's second cache when the kernel copies them.
+const ENCRYPTED_BYTES_MAX: usize = OUT_BYTES_FALLBACK;
 
 const _: () = assert!(plain_bytes_max(OUT_BYTES) > OUT_BYTES / 2 && SEND_BYTES_MAX > OUT_BYTES_FALLBACK);
 
@@ -334,8 +336,9 @@ impl Transport {
         let mut left: usize = parts.iter().map(|part| part.len()).sum();
         let mut parts = parts.iter().copied();
         let mut part: &[u8] = &[];
+        let at_a_time = if self.tls.is_some() { plain_bytes_max(ENCRYPTED_BYTES_MAX) } else { GATHERED_BYTES_MAX };
         while left > 0 {
-            let mut out = self.take_out(left.min(GATHERED_BYTES_MAX))?;
+            let mut out = self.take_out(left.min(at_a_time))?;
             let mut used = 0;
             while left > 0 {
                 if part.is_empty() {
