@@ -257,9 +257,13 @@ def logs(deployment):
     """Log volumes, by the class in their first pages."""
     found = set()
     for path in (deployment.dirs[0] / "volumes").iterdir():
-        with path.open("rb") as file:
-            if file.read(69)[68] == 1:
-                found.add(path.name.split(".")[0])
+        try:
+            with path.open("rb") as file:
+                is_log = file.read(69)[68] == 1
+        except FileNotFoundError:
+            continue  # The server freed it meanwhile.
+        if is_log:
+            found.add(path.name.split(".")[0])
     return found
 
 
