@@ -2,7 +2,8 @@
 //!
 //! An exchange that waits for its peer does no work, so it does not hold the place of one that would (`held`). And when
 //! others wait for buffers, an exchange that holds some must get on: of those that do not, the slowest are cut, a quarter
-//! at a time. While there are buffers for everybody, a slow peer bothers nobody and may take its time.
+//! at a time, and those that never do, however many come that are slower still. While there are buffers for everybody, a slow
+//! peer bothers nobody and may take its time.
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -28,6 +29,10 @@ const JUDGED_AFTER: Duration = Duration::from_secs(1);
 /// What it must have moved per second of waiting, while others wait for buffers.
 const BYTES_PER_SECOND_MIN: u64 = 32 * 1024;
 
+/// Judgements in a row that a peer may be found too slow in. Most peers hold nothing that anybody waits for: as long as enough
+/// of those come that are slower, the few that do hold it would keep it.
+const TOO_SLOW_MAX: u32 = 10;
+
 /// One exchange, as far as its peer is concerned.
 #[derive(Default)]
 pub(crate) struct Peer {
@@ -36,6 +41,8 @@ pub(crate) struct Peer {
     /// Before that, since the last judgement.
     waited: Cell<Duration>,
     moved: Cell<u64>,
+    /// Judgements in which it was too slow, since one in which it was not.
+    too_slow: Cell<u32>,
     is_cut: Cell<bool>,
     waker: RefCell<Option<Waker>>,
     held: RefCell<Option<Box<dyn Any>>>,
@@ -77,8 +84,10 @@ impl Peer {
         }
         let rate = self.moved.get() / waited.as_secs().max(1);
         if rate < BYTES_PER_SECOND_MIN {
+            self.too_slow.set(self.too_slow.get() + 1);
             return Some(rate);
         }
+        self.too_slow.set(0);
         self.waited.set(Duration::ZERO);
         self.moved.set(0);
         if self.since.get().is_some() {
@@ -136,7 +145,11 @@ impl Peers {
         let mut slow: Vec<(u64, &Rc<Peer>)> = all.iter().filter_map(|peer| Some((peer.judge(now)?, peer))).collect();
         slow.sort_by_key(|(rate, _)| *rate);
         let count = slow.len().div_ceil(4);
-        slow.iter().take(count).for_each(|(_, peer)| peer.cut());
+        for (position, (_, peer)) in slow.iter().enumerate() {
+            if position < count || peer.too_slow.get() >= TOO_SLOW_MAX {
+                peer.cut();
+            }
+        }
     }
 
     /// Looks for as long as anyone else knows `peers`.
@@ -150,5 +163,69 @@ impl Peers {
             peers.look(looks.is_multiple_of(LOOKS_PER_JUDGEMENT) && rt::buf::is_scarce());
             interval = if peers.all.borrow().is_empty() { INTERVAL_IDLE } else { INTERVAL };
         }
+    }
+}
+
+#[cfg(all(test, feature = "sim"))]
+mod tests {
+    use std::future::poll_fn;
+    use std::task::Poll;
+
+    use rt::sim::{SimConfig, World};
+
+    use super::*;
+
+    const JUDGEMENT: Duration = Duration::from_millis(200);
+
+    /// As an operation in flight is, which is polled once.
+    async fn wait(peer: &Peer) {
+        poll_fn(|cx| Poll::Ready(peer.waits(cx.waker()))).await;
+    }
+
+    fn run(main: impl Future<Output = ()> + 'static) {
+        World::new(1, SimConfig::default()).run_alone(main, Duration::from_secs(600)).unwrap();
+    }
+
+    #[test]
+    fn a_slow_peer_is_cut_in_time_although_slower_ones_keep_coming() {
+        run(async {
+            let peers = Rc::new(Peers::default());
+            let slow = peers.list();
+            slow.peer.moved(20 * 1024);
+            wait(&slow.peer).await;
+            let mut slower = Vec::new();
+            let mut judgements = 0;
+            while !slow.peer.is_cut.get() {
+                judgements += 1;
+                assert!(judgements <= 20, "it is never cut");
+                for _ in 0..8 {
+                    let other = peers.list();
+                    wait(&other.peer).await;
+                    slower.push(other);
+                }
+                rt::time::sleep(JUDGEMENT).await;
+                peers.look(true);
+                slower.retain(|other| !other.peer.is_cut.get());
+            }
+            // It took a second to be judged at all.
+            assert_eq!(judgements, 4 + TOO_SLOW_MAX, "slower ones went first until then");
+        });
+    }
+
+    #[test]
+    fn who_gets_on_is_not_cut_however_long_buffers_are_short() {
+        run(async {
+            let peers = Rc::new(Peers::default());
+            let (fast, slow) = (peers.list(), peers.list());
+            wait(&slow.peer).await;
+            for judgement in 0..100 {
+                wait(&fast.peer).await;
+                rt::time::sleep(JUDGEMENT).await;
+                fast.peer.moved(BYTES_PER_SECOND_MIN / 4);
+                peers.look(true);
+                assert_eq!(slow.peer.is_cut.get(), judgement >= 4, "the only one that is slow");
+            }
+            assert!(!fast.peer.is_cut.get());
+        });
     }
 }
