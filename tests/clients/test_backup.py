@@ -12,7 +12,7 @@ import botocore.exceptions
 import conftest
 import pytest
 import server as hafiz
-from test_recover import FREE_SECONDS_MAX, age, body_of, lose_tables, runbook
+from test_recover import DATA, FREE_SECONDS_MAX, age, body_of, lose_tables, runbook, volumes_of
 
 KEYS = {"HAFIZ_ROOT_USER": hafiz.USER, "HAFIZ_ROOT_PASSWORD": hafiz.PASSWORD}
 
@@ -202,19 +202,6 @@ def keys_of(deployment):
     return {entry["Key"] for page in s3.get_paginator("list_objects_v2").paginate(Bucket="one") for entry in page["Contents"]}
 
 
-def data_volumes(deployment):
-    """Volumes of large bodies on any drive, by the class in their first pages."""
-    found = set()
-    for path in (path for drive in deployment.dirs for path in (drive / "volumes").iterdir()):
-        try:
-            with path.open("rb") as file:
-                if file.read(69)[68] == 2:
-                    found.add(path.name.split(".")[0])
-        except FileNotFoundError:
-            pass
-    return found
-
-
 def upload_part(s3, upload, number, body):
     done = s3.upload_part(Bucket="one", Key="upload", UploadId=upload, PartNumber=number, Body=body)
     return {"PartNumber": number, "ETag": done["ETag"]}
@@ -298,7 +285,7 @@ def test_an_incomplete_restore_is_accepted_when_that_is_asked_for_and_broken_off
     assert deployment.stop() == 0
     deployment.start()
     deadline = time.monotonic() + FREE_SECONDS_MAX
-    while data_volumes(deployment):
+    while volumes_of(DATA, deployment.dirs):
         assert time.monotonic() < deadline, "volumes without a living object are not freed"
         time.sleep(0.2)
 

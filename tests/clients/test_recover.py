@@ -15,6 +15,8 @@ import server as hafiz
 OPERATIONS = (hafiz.ROOT / "docs" / "operations.md").read_text()
 PART = 5 << 20
 FREE_SECONDS_MAX = 90
+# Where the first page of a slot has its volume's class (docs/format.md), and the classes.
+CLASS_AT, LOG, DATA = 68, 1, 2
 
 
 def runbook(heading):
@@ -43,12 +45,12 @@ def lose_tables(drive):
 
 def age(deployment):
     """Has the log volumes that are there now freed: two starts later every partition's tables lie beyond them."""
-    volumes = logs(deployment)
+    logs = volumes_of(LOG, deployment.dirs[:1])
     for _ in range(2):
         assert deployment.stop() == 0
         deployment.start()
     deadline = time.monotonic() + FREE_SECONDS_MAX
-    while volumes & logs(deployment):
+    while logs & volumes_of(LOG, deployment.dirs[:1]):
         assert time.monotonic() < deadline, "logs of an earlier start are not freed"
         time.sleep(0.2)
 
@@ -253,16 +255,16 @@ def freed():
         yield deployment, bodies
 
 
-def logs(deployment):
-    """Log volumes, by the class in their first pages."""
+def volumes_of(kind, drives):
+    """Volumes of a class, by their first pages. The server may free some meanwhile, and has not written that page of others yet."""
     found = set()
-    for path in (deployment.dirs[0] / "volumes").iterdir():
+    for path in (path for drive in drives for path in (drive / "volumes").iterdir()):
         try:
             with path.open("rb") as file:
-                is_log = file.read(69)[68] == 1
+                head = file.read(CLASS_AT + 1)
         except FileNotFoundError:
-            continue  # The server freed it meanwhile.
-        if is_log:
+            continue
+        if head[CLASS_AT:] == bytes([kind]):
             found.add(path.name.split(".")[0])
     return found
 

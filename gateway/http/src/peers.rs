@@ -28,9 +28,8 @@ const PLACE_PATIENCE: Duration = Duration::from_millis(20);
 const JUDGED_AFTER: Duration = Duration::from_secs(1);
 /// What it must have moved per second of waiting, while others wait for buffers.
 const BYTES_PER_SECOND_MIN: u64 = 32 * 1024;
-
-/// Judgements in a row that a peer may be found too slow in. Most peers hold nothing that anybody waits for: as long as enough
-/// of those come that are slower, the few that do hold it would keep it.
+/// A peer that is found too slow for so many times is cut, whoever else is. Most peers hold nothing that anybody waits for: as
+/// long as enough of those come that are slower, the few that do hold it would keep it.
 const TOO_SLOW_MAX: u32 = 10;
 
 /// One exchange, as far as its peer is concerned.
@@ -41,7 +40,7 @@ pub(crate) struct Peer {
     /// Before that, since the last judgement.
     waited: Cell<Duration>,
     moved: Cell<u64>,
-    /// Judgements in which it was too slow, since one in which it was not.
+    /// How often it was found too slow, since it was found not to be.
     too_slow: Cell<u32>,
     is_cut: Cell<bool>,
     waker: RefCell<Option<Waker>>,
@@ -175,7 +174,7 @@ mod tests {
 
     use super::*;
 
-    const JUDGEMENT: Duration = Duration::from_millis(200);
+    const JUDGEMENT: Duration = INTERVAL.saturating_mul(LOOKS_PER_JUDGEMENT);
 
     /// As an operation in flight is, which is polled once.
     async fn wait(peer: &Peer) {

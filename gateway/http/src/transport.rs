@@ -33,10 +33,11 @@ const OUT_BYTES: usize = 4096;
 const GATHERED_BYTES_MAX: usize = SEND_BYTES_MAX + 8 * 1024;
 /// What a larger send asks the pool for when the largest size is not to be had.
 const OUT_BYTES_FALLBACK: usize = 64 * 1024;
-/// Most encrypted bytes of one send: still in the core's second cache when the kernel copies them.
+/// Most encrypted bytes of one send: they are still in the core's second cache when the kernel copies them.
 const ENCRYPTED_BYTES_MAX: usize = OUT_BYTES_FALLBACK;
 
 const _: () = assert!(plain_bytes_max(OUT_BYTES) > OUT_BYTES / 2 && SEND_BYTES_MAX > OUT_BYTES_FALLBACK);
+const _: () = assert!(encrypted_bytes_max(plain_bytes_max(ENCRYPTED_BYTES_MAX)) <= ENCRYPTED_BYTES_MAX);
 
 #[derive(Debug)]
 pub(crate) enum RecvError {

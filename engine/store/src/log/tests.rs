@@ -19,7 +19,7 @@ const AT_ONCE: Duration = Duration::from_micros(50);
 /// All has landed.
 const LONG: Duration = Duration::from_millis(900);
 const LIMIT: Duration = Duration::from_secs(60);
-/// As many entries as the batch ahead has in each test.
+/// Entries of the batch ahead.
 const AHEAD: usize = 10;
 
 #[derive(Default)]
