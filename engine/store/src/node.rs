@@ -23,7 +23,7 @@ use creations::Creations;
 pub(crate) use epoch::mend_topology;
 use flag::Flag;
 pub(crate) use marks::Mark;
-use rt::file::FileLock;
+use rt::file::{FileLock, Space};
 
 pub use crate::topology::{AdmitError, OpenError};
 
@@ -329,11 +329,18 @@ impl Node {
             };
             drive.end_asking();
             match (answer, node.upgrade()) {
-                (Ok(space), _) => drive.set_space(space.total, space.free),
+                (Ok(space), _) => drive.set_space(space),
                 (Err(error), Some(node)) => node.note_io_error(&drive, &error, Op::Read),
                 (Err(_), None) => {}
             }
         }))
+    }
+
+    /// The drive's part of its file system's space: that of drives on the same one counts once.
+    pub(crate) fn share(&self, drive: &Drive) -> Space {
+        let space = drive.space();
+        let sharers = self.drives().iter().filter(|other| other.space().dev == space.dev).count().max(1) as u64;
+        Space { total: space.total / sharers, free: space.free / sharers, ..space }
     }
 
     /// Marks a drive as late: no new volumes, hedged reads. Never more drives than a volume can do without, so that a

@@ -15,6 +15,7 @@ use std::sync::atomic::{
 use std::time::Duration;
 
 use rt::JoinHandle;
+use rt::file::Space;
 
 pub(crate) use failure::{Blame, Op, blame, is_full, is_gone};
 pub(crate) use form::{equip, form};
@@ -85,14 +86,8 @@ pub(crate) struct Drive {
     leaving: AtomicBool,
     total_bytes: AtomicU64,
     free_bytes: AtomicU64,
-}
-
-/// How much room a drive has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct DriveSpace {
-    pub(crate) drive: DriveId,
-    pub(crate) total: u64,
-    pub(crate) free: u64,
+    /// Of its file system; 0 while that was not asked yet.
+    dev: AtomicU64,
 }
 
 impl Drive {
@@ -114,6 +109,7 @@ impl Drive {
             leaving: AtomicBool::new(false),
             total_bytes: AtomicU64::new(0),
             free_bytes: AtomicU64::new(0),
+            dev: AtomicU64::new(0),
         }
     }
 
@@ -308,14 +304,19 @@ impl Drive {
         (self.read_errors.load(Relaxed), self.write_errors.load(Relaxed))
     }
 
-    /// As last asked from the file system.
-    pub(crate) fn space(&self) -> DriveSpace {
-        DriveSpace { drive: self.id, total: self.total_bytes.load(Relaxed), free: self.free_bytes.load(Relaxed) }
+    /// Its file system's, as last asked.
+    pub(crate) fn space(&self) -> Space {
+        Space {
+            total: self.total_bytes.load(Relaxed),
+            free: self.free_bytes.load(Relaxed),
+            dev: self.dev.load(Relaxed),
+        }
     }
 
-    pub(crate) fn set_space(&self, total: u64, free: u64) {
-        self.total_bytes.store(total, Relaxed);
-        self.free_bytes.store(free, Relaxed);
+    pub(crate) fn set_space(&self, space: Space) {
+        self.total_bytes.store(space.total, Relaxed);
+        self.free_bytes.store(space.free, Relaxed);
+        self.dev.store(space.dev, Relaxed);
     }
 
     pub(crate) fn identity_path(&self) -> PathBuf {

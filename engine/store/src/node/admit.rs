@@ -160,7 +160,7 @@ async fn admit_here(node: Arc<Node>, dir: PathBuf) -> std::result::Result<DriveI
         node.keep_locks(vec![lock]);
     }
     if let Ok(space) = rt::file::fs_space(&dir).await {
-        drive.set_space(space.total, space.free);
+        drive.set_space(space);
     }
     drive.set_in();
     telemetry::info!("a drive was taken in"; drive = dir.display(), id = id, epoch = topology.number);

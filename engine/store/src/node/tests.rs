@@ -53,6 +53,27 @@ fn a_node_opens_again_on_real_directories() {
 }
 
 #[test]
+fn drives_on_one_file_system_share_its_room_and_the_log_goes_by_that() {
+    let root = tempfile::tempdir().unwrap();
+    let dirs: Vec<PathBuf> = (0..4).map(|n| root.path().join(format!("d{n}"))).collect();
+    let main = move || async move {
+        let node = Node::open(Config { log_slot_bytes: None, ..config(dirs) }).await.unwrap();
+        let drive = node.drives()[0].clone();
+        // Neither slot is at its bounds.
+        let space = Space { total: 128 << 30, free: 64 << 30, ..drive.space() };
+        node.drives().iter().for_each(|drive| drive.set_space(space));
+        assert_eq!(node.share(&drive), Space { total: 32 << 30, free: 16 << 30, ..space });
+        let log_slot_bytes = node.log_slot_bytes();
+        // The same room on a file system of its own.
+        node.drives().iter().zip(1..).for_each(|(drive, dev)| drive.set_space(Space { dev, ..space }));
+        assert_eq!(node.share(&drive), Space { dev: 1, ..space });
+        assert_eq!(node.log_slot_bytes(), 4 * log_slot_bytes);
+        node.release().await;
+    };
+    rt::run_alone(rt::Config::new(1), main).unwrap();
+}
+
+#[test]
 fn directories_that_cannot_be_are_refused() {
     let check = |dirs: Vec<PathBuf>, change: fn(&mut Config), expect: &str| {
         let main = move || async move {

@@ -87,7 +87,7 @@ const SLOT_BYTES_MIN: u64 = 8 << 20;
 /// Bytes of each slot of a log volume that takes its room from the reserve. Follows from the drives' sizes alone, so that what
 /// is held stays right while they fill.
 pub(super) fn slot_bytes(node: &Node) -> u64 {
-    let mut totals: Vec<u64> = used_drives(node).iter().map(|drive| drive.space().total).collect();
+    let mut totals: Vec<u64> = used_drives(node).iter().map(|drive| node.share(drive).total).collect();
     totals.sort_unstable_by_key(|&total| std::cmp::Reverse(total));
     let total = totals.get(needed(node) - 1).copied().unwrap_or(0);
     slot_bytes_for(node.log_slot_bytes_at_first(total), u64::from(rt::shard_count()))
@@ -138,7 +138,7 @@ fn tables_bytes(node: &Node, total: u64) -> u64 {
 pub(crate) async fn look(node: &Node) {
     let (slot_bytes, mut counts) = (slot_bytes(node), Vec::new());
     for drive in used_drives(node) {
-        let (mut volumes, mut free) = (0, drive.space().free);
+        let (mut volumes, mut free) = (0, node.share(&drive).free);
         while volumes < volumes_wanted() {
             let there = drive.while_answering(rt::file::exists(volume_path(&drive, volumes))).await;
             if !there.is_none_or(|there| there.unwrap_or(false)) {
@@ -215,7 +215,7 @@ pub(crate) async fn refill(node: &Arc<Node>) {
     let (slot_bytes, full_slot_bytes) = (slot_bytes(node), node.log_slot_bytes());
     let (mut counts, mut with_slack, mut tables_held) = (Vec::new(), 0, true);
     for drive in used_drives(node) {
-        let (path, bytes) = (tables_path(&drive), tables_bytes(node, drive.space().total));
+        let (path, bytes) = (tables_path(&drive), tables_bytes(node, node.share(&drive).total));
         // One that does not answer has the room that it had.
         let Some(mut room) = drive.while_answering(hold(&drive, &path, bytes)).await else {
             counts.push(volumes_wanted());
@@ -234,8 +234,10 @@ pub(crate) async fn refill(node: &Arc<Node>) {
             volumes += 1;
         }
         counts.push(volumes);
-        let space = drive.while_answering(rt::file::fs_space(&drive.dir)).await;
-        let free = space.and_then(|space| space.ok()).map_or(u64::MAX, |space| space.free);
+        if let Some(Ok(space)) = drive.while_answering(rt::file::fs_space(&drive.dir)).await {
+            drive.set_space(space);
+        }
+        let free = node.share(&drive).free;
         with_slack += usize::from(room && free >= full_slot_bytes);
     }
     let held = held_by_enough(node, counts);

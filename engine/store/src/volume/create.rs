@@ -5,7 +5,7 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use rt::file::{File, OpenOptions, Sync};
+use rt::file::{File, OpenOptions, Space, Sync};
 use rt::sync::Event;
 
 use super::lateness::{Answers, Silent, wait_for_answers};
@@ -193,7 +193,12 @@ impl Node {
     }
 
     fn slot_bytes(&self, class: Class, drives: &[Arc<Drive>]) -> u64 {
-        self.slot_bytes_for(class, drives.iter().map(|drive| drive.space().free).min().unwrap_or(0))
+        let room = |drive: &Arc<Drive>| match class {
+            // As the reserve does, which must have room for what is in one.
+            Class::Log => self.share(drive).free,
+            Class::Data => drive.space().free,
+        };
+        self.slot_bytes_for(class, drives.iter().map(room).min().unwrap_or(0))
     }
 
     fn slot_bytes_for(&self, class: Class, free: u64) -> u64 {
@@ -223,7 +228,7 @@ impl Node {
         }
         let full = failures.iter().filter(|(_, error)| is_full(error)).map(|(slot, _)| &drives[*slot]);
         // Until the file system is asked again.
-        Ok(full.inspect(|drive| drive.set_space(drive.space().total, 0)).map(|drive| drive.id).collect())
+        Ok(full.inspect(|drive| drive.set_space(Space { free: 0, ..drive.space() })).map(|drive| drive.id).collect())
     }
 
     /// Removes a volume for good: its files on all drives that are there. Files on absent drives are no source of
