@@ -58,14 +58,18 @@ impl Event {
 
 struct Acquirer {
     wanted: usize,
+    /// It goes before those that are not.
+    is_ahead: bool,
     granted: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
 
-/// Permits handed out in the order they were asked for; a large request is not overtaken by small ones.
+/// Permits handed out in the order they were asked for, to those who go ahead before all others; a large request is not
+/// overtaken by small ones.
 pub struct Semaphore {
     free: Cell<usize>,
     total: usize,
+    /// Those who go ahead are in front.
     waiting: RefCell<VecDeque<Rc<Acquirer>>>,
     /// Permits stand for buffers of the shard's pool.
     is_of_buffers: bool,
@@ -95,7 +99,12 @@ impl Semaphore {
 
     /// Permits if they are free now and nobody waits.
     pub fn try_acquire(self: &Rc<Self>, count: usize) -> Option<Permit> {
-        if !self.waiting.borrow().is_empty() || self.free.get() < count {
+        self.try_acquire_as(count, false)
+    }
+
+    fn try_acquire_as(self: &Rc<Self>, count: usize, is_ahead: bool) -> Option<Permit> {
+        let is_turn = self.waiting.borrow().front().is_none_or(|first| is_ahead && !first.is_ahead);
+        if !is_turn || self.free.get() < count {
             return None;
         }
         self.free.set(self.free.get() - count);
@@ -104,12 +113,26 @@ impl Semaphore {
 
     /// Waits for `count` permits. Panics when there are not that many in all: it would wait for ever.
     pub async fn acquire(self: &Rc<Self>, count: usize) -> Permit {
+        self.acquire_as(count, false).await
+    }
+
+    /// The same, before all who wait by `acquire`: for work that has begun. They get nothing while there is always more of it.
+    pub async fn acquire_ahead(self: &Rc<Self>, count: usize) -> Permit {
+        self.acquire_as(count, true).await
+    }
+
+    async fn acquire_as(self: &Rc<Self>, count: usize, is_ahead: bool) -> Permit {
         assert!(count <= self.total, "a semaphore of {} permits cannot give {count}", self.total);
-        if let Some(permit) = self.try_acquire(count) {
+        if let Some(permit) = self.try_acquire_as(count, is_ahead) {
             return permit;
         }
-        let acquirer = Rc::new(Acquirer { wanted: count, granted: Cell::new(false), waker: RefCell::new(None) });
-        self.waiting.borrow_mut().push_back(acquirer.clone());
+        let acquirer =
+            Rc::new(Acquirer { wanted: count, is_ahead, granted: Cell::new(false), waker: RefCell::new(None) });
+        {
+            let mut waiting = self.waiting.borrow_mut();
+            let place = if is_ahead { waiting.partition_point(|other| other.is_ahead) } else { waiting.len() };
+            waiting.insert(place, acquirer.clone());
+        }
         let _wanted = self.is_of_buffers.then(Wanted::new);
         Acquiring { semaphore: self.clone(), acquirer }.await
     }

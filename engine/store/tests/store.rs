@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::time::Duration;
 
 use hafiz_store as store;
 use hafiz_store::{CommitPart, CommitPut, Complete, Config, Error, List, Listed, Store, Uploads};
@@ -28,6 +29,15 @@ where
     F: Fn(Store) -> Fut + Send + Sync + Clone + 'static,
     Fut: Future<Output = ()> + 'static,
 {
+    with_store_on(rt::Config::new(shards), config, body);
+}
+
+/// The same, on a runtime that the caller sizes.
+fn with_store_on<F, Fut>(runtime: rt::Config, config: Config, body: F)
+where
+    F: Fn(Store) -> Fut + Send + Sync + Clone + 'static,
+    Fut: Future<Output = ()> + 'static,
+{
     let main = move |shard: rt::ShardId| -> rt::LocalFuture {
         let (config, body) = (config.clone(), body.clone());
         Box::pin(async move {
@@ -38,7 +48,7 @@ where
             }
         })
     };
-    rt::run(rt::Config::new(shards), main).expect("the shards run");
+    rt::run(runtime, main).expect("the shards run");
 }
 
 fn root() -> tempfile::TempDir {
@@ -120,6 +130,40 @@ fn commits_that_come_all_at_once_find_buffers_in_the_smallest_pool() {
             put.await.expect("is committed");
         }
         assert_eq!(read(&store, bucket, "k399").await.expect("is there"), pattern(399, 30_000));
+    });
+}
+
+#[test]
+fn a_body_that_has_begun_gets_buffers_before_those_that_have_not() {
+    const LEN: usize = 12 << 20;
+    let root = root();
+    // Room for the buffers of some stripes.
+    let runtime = rt::Config { buffers_bytes_per_shard: 3 * rt::buf::ARENA_BYTES_MIN, ..rt::Config::new(1) };
+    with_store_on(runtime, config(root.path(), 6), |store| async move {
+        let bytes = pattern(1, LEN);
+        let mut first = store.put(Some(LEN as u64));
+        first.write(&bytes[..1]).await.expect("begins");
+        // Others hold one stripe's buffers each, until one cannot begin.
+        let mut others = Vec::new();
+        let begun = Rc::new(Cell::new(0));
+        while begun.get() == others.len() {
+            let (mut other, begins) = (store.put(Some(LEN as u64)), begun.clone());
+            others.push(rt::spawn(async move {
+                if other.write(&[0]).await.is_ok() {
+                    begins.set(begins.get() + 1);
+                }
+                other
+            }));
+            while begun.get() < others.len() && !rt::buf::is_scarce() {
+                rt::yield_now().await;
+            }
+        }
+        let goes_on = async {
+            first.write(&bytes[1..]).await.expect("goes on");
+            first.finish().await.expect("is whole")
+        };
+        // What it gives back itself, stripe by stripe, is enough, unless who has not begun takes that.
+        rt::time::timeout(Duration::from_secs(60), goes_on).await.expect("who has begun comes to an end");
     });
 }
 

@@ -54,6 +54,27 @@ fn a_semaphore_serves_in_order_and_small_requests_do_not_overtake() {
 }
 
 #[test]
+fn those_who_go_ahead_are_served_before_all_others_and_in_order_among_themselves() {
+    check(async || {
+        let semaphore = Semaphore::new(3);
+        let held = semaphore.acquire(2).await;
+        let mut large = Box::pin(semaphore.acquire(3));
+        assert!(futures_poll(&mut large).is_none());
+        // One is free, and only `large` waits.
+        drop(semaphore.acquire_ahead(1).await);
+        let mut first = Box::pin(semaphore.acquire_ahead(2));
+        let mut second = Box::pin(semaphore.acquire_ahead(1));
+        assert!(futures_poll(&mut first).is_none() && futures_poll(&mut second).is_none(), "in order");
+        drop(held);
+        let (first, second) = (first.await, second.await);
+        assert!(futures_poll(&mut large).is_none());
+        drop((first, second));
+        assert_eq!(large.await.count(), 3);
+        assert_eq!((semaphore.available(), semaphore.waiting()), (3, 0));
+    });
+}
+
+#[test]
 fn a_dropped_acquire_lets_the_next_one_in() {
     check(async || {
         let semaphore = Semaphore::new(2);

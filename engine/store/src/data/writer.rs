@@ -100,15 +100,22 @@ impl Writer {
         self.node.config.inline_max
     }
 
-    /// Permission to hold the buffers of one stripe until it is written. Waits its turn when they are all taken.
+    /// Permission to hold the buffers of one stripe until it is written. Waits when they are all taken, but behind no body
+    /// that has not begun: this one has.
     pub(crate) async fn permit(&self, layout: Layout) -> Permit {
-        let pages = stripe_memory(layout.geometry, layout.fragment_bytes()) / PAGE_BYTES;
-        self.memory.acquire(pages.min(self.memory_pages)).await
+        self.memory.acquire_ahead(self.pages(layout)).await
     }
 
-    /// The same, before a body's first byte: waits a while only. Errors: `Busy`.
+    /// The same, before a body's first byte: waits its turn, and a while only. Errors: `Busy`.
     pub(crate) async fn permit_soon(&self, layout: Layout) -> Result<Permit> {
-        rt::time::timeout(MEMORY_PATIENCE, self.permit(layout)).await.map_err(|_| Error::Busy)
+        let permit = self.memory.acquire(self.pages(layout));
+        rt::time::timeout(MEMORY_PATIENCE, permit).await.map_err(|_| Error::Busy)
+    }
+
+    /// Of the buffers of one stripe, or all there are if those are fewer.
+    fn pages(&self, layout: Layout) -> usize {
+        let pages = stripe_memory(layout.geometry, layout.fragment_bytes()) / PAGE_BYTES;
+        pages.min(self.memory_pages)
     }
 
     /// Room for the next bytes of a body of which `len` are still to come, or for one stripe when that is not known. May

@@ -36,9 +36,10 @@ pub(crate) struct Reader {
 /// What to do when reads hold all the memory they may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Memory {
-    /// Wait for it. Who does holds none for later steps, or two readers could wait for each other.
+    /// Wait for it, before those who wait for a while only. Who does holds none for later steps, or two readers could wait
+    /// for each other.
     Wait,
-    /// The same, but for a while only: `Busy`. Of a reply that has not begun.
+    /// Wait for a while only: `Busy`. Of a reply that has not begun.
     Soon,
     /// Give up: it is only reading ahead.
     Try,
@@ -135,7 +136,7 @@ impl Reader {
         let per_fragment = (range.len() + 3 * BLOCK_BYTES).min(layout.fragment_bytes());
         let bytes = stripe_memory(volume.geometry, per_fragment);
         let permit = match memory {
-            Memory::Wait => self.permit(bytes).await,
+            Memory::Wait => self.memory.acquire_ahead(self.pages(bytes)).await,
             Memory::Soon => {
                 let soon = rt::time::timeout(MEMORY_PATIENCE, self.permit(bytes)).await;
                 soon.map_err(|_| ReadError::Failed(Error::Busy))?
@@ -154,7 +155,11 @@ impl Reader {
 
     /// Memory for `bytes`, or all there is if that is less.
     async fn permit(&self, bytes: usize) -> Permit {
-        self.memory.acquire(bytes.div_ceil(PAGE_BYTES).min(self.memory_pages)).await
+        self.memory.acquire(self.pages(bytes)).await
+    }
+
+    fn pages(&self, bytes: usize) -> usize {
+        bytes.div_ceil(PAGE_BYTES).min(self.memory_pages)
     }
 
     async fn volume(&self, id: VolumeId) -> Result<Arc<Volume>, ReadError> {
