@@ -180,9 +180,21 @@ impl<T> Future for JoinHandle<T> {
 /// Starts a task on this shard. Two allocations; the task runs on the next turn at the earliest.
 pub fn spawn<T: 'static>(future: impl Future<Output = T> + 'static) -> JoinHandle<T> {
     let state = Rc::new(RefCell::new(JoinState { output: None, waiter: None }));
-    let result = state.clone();
-    let task = async move {
-        let output = future.await;
+    let task = Box::pin(task(future, state.clone()));
+    shard::with(|shard| shard.executor.spawn(shard.inbox(), task));
+    JoinHandle { state }
+}
+
+/// Leaves the future's output where it is waited for. Hardly larger than the future.
+// An `async fn` would have room for it twice: as its argument, and where it is polled.
+#[allow(clippy::manual_async_fn)]
+fn task<T>(mut future: impl Future<Output = T>, result: Rc<RefCell<JoinState<T>>>) -> impl Future<Output = ()> {
+    async move {
+        // Polled where it was captured, for the same reason.
+        // SAFETY: whoever polls has pinned this block, its captures with it, and nothing moves this one out of it.
+        #[allow(unsafe_code)]
+        let pinned = unsafe { Pin::new_unchecked(&mut future) };
+        let output = pinned.await;
         let waiter = {
             let mut state = result.borrow_mut();
             state.output = Some(output);
@@ -191,9 +203,7 @@ pub fn spawn<T: 'static>(future: impl Future<Output = T> + 'static) -> JoinHandl
         if let Some(waiter) = waiter {
             waiter.wake();
         }
-    };
-    shard::with(|shard| shard.executor.spawn(shard.inbox(), Box::pin(task)));
-    JoinHandle { state }
+    }
 }
 
 /// Lets the other ready tasks run first. Long loops call it between slices.
@@ -209,3 +219,6 @@ pub async fn yield_now() {
     })
     .await;
 }
+
+#[cfg(test)]
+mod tests;
