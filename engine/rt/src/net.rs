@@ -12,7 +12,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 
-use crate::buf::{Shared, Window};
+use crate::buf::{Buf, CLASS_BYTES, Shared, Window};
 use crate::time::{self, Instant};
 use crate::{sys, uring};
 
@@ -20,6 +20,20 @@ use crate::{sys, uring};
 const BACKLOG: i32 = 4096;
 /// Parts one vectored send takes (IOV_MAX).
 pub const VECTORED_PARTS_MAX: usize = 1024;
+
+/// Length of the buffers of `Stream::recv_picked`.
+pub const PICKED_BYTES: usize = CLASS_BYTES[1];
+
+/// What `Stream::recv_picked` found.
+#[derive(Debug)]
+pub enum Picked {
+    /// So many bytes, at least one, at the front of a buffer.
+    Bytes(Buf, usize),
+    /// The peer has finished.
+    End,
+    /// There are bytes, or the end, but no buffer was free.
+    NoBuffer,
+}
 
 enum ListenerHandle {
     Real(Arc<OwnedFd>),
@@ -127,6 +141,16 @@ impl Stream {
             StreamHandle::Real(fd) => uring::receive(fd, window).await,
             #[cfg(feature = "sim")]
             StreamHandle::Sim(stream) => stream.receive(window).await,
+        }
+    }
+
+    /// Like `recv`, of at most `most` bytes, and at most `PICKED_BYTES`, into a buffer that is picked when they come.
+    pub async fn recv_picked(&self, most: usize) -> io::Result<Picked> {
+        debug_assert!(most > 0, "nothing cannot be told from the end");
+        match &self.handle {
+            StreamHandle::Real(fd) => uring::receive_picked(fd, most).await,
+            #[cfg(feature = "sim")]
+            StreamHandle::Sim(stream) => stream.receive_picked(most).await,
         }
     }
 

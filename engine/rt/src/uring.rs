@@ -4,8 +4,10 @@
 //! that moves into the ring's table and stays there until the completion arrives.
 #![allow(unsafe_code)]
 
+mod picks;
+
 use std::cell::{Cell, RefCell, UnsafeCell};
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::pin::Pin;
@@ -15,9 +17,11 @@ use std::task::{Context, Poll, Waker};
 
 use io_uring::types::{CancelBuilder, Fd, FsyncFlags, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
+use picks::Picks;
 
 use crate::buf::{Arena, Buf, Pool, Shared, Window};
 use crate::mailbox::Inbox;
+use crate::net::Picked;
 use crate::shard;
 use crate::slab::Slab;
 use crate::sys::RawAddress;
@@ -54,12 +58,16 @@ pub(crate) trait Held: 'static {
 
 enum State {
     Waiting(Option<Waker>),
-    Done(i32),
+    /// With the buffer that the kernel picked, if it was to do so.
+    Done(i32, Option<Buf>),
     Orphan(Box<dyn Held>),
 }
 
 pub(crate) struct Driver {
+    /// First, so that it goes before what the kernel uses.
     ring: RefCell<IoUring>,
+    /// `None`: this kernel picks none.
+    picks: Option<Picks>,
     operations: RefCell<Slab<State>>,
     /// The arena the ring knows, when it does.
     registered: Option<Arc<Arena>>,
@@ -93,9 +101,18 @@ impl Driver {
         if let Err(error) = ring.submitter().register_iowq_max_workers(&mut workers) {
             telemetry::warn!("a few operations on a drive that hangs may hold up those on others"; error = error);
         }
+        // SAFETY: the ring stands before them in the driver, so it is dropped first.
+        let picks = match unsafe { Picks::register(&ring) } {
+            Ok(picks) => Some(picks),
+            Err(error) => {
+                telemetry::warn!("the kernel picks no buffers, idle connections cost an operation more"; error = error);
+                None
+            }
+        };
         inbox.set_ring_fd(ring.as_raw_fd());
         let driver = Driver {
             ring: RefCell::new(ring),
+            picks,
             operations: RefCell::new(Slab::new()),
             registered,
             inbox: inbox.clone(),
@@ -169,7 +186,7 @@ impl Driver {
 
     /// Hands completions to their futures.
     fn complete(&self) {
-        let mut orphans: Vec<(Box<dyn Held>, i32)> = Vec::new();
+        let mut orphans: Vec<(Box<dyn Held>, i32, Option<State>)> = Vec::new();
         let mut rearm = false;
         {
             let mut ring = self.ring.borrow_mut();
@@ -182,21 +199,22 @@ impl Driver {
                 }
                 let key = data as usize;
                 let state = operations.get_mut(key).expect("an operation stays in the table until it completes");
-                match std::mem::replace(state, State::Done(completion.result())) {
+                let picked = cqueue::buffer_select(completion.flags());
+                let picked = picked.and_then(|number| Some(self.picks.as_ref()?.take(number)));
+                match std::mem::replace(state, State::Done(completion.result(), picked)) {
                     State::Waiting(waker) => {
                         if let Some(waker) = waker {
                             waker.wake();
                         }
                     }
                     State::Orphan(held) => {
-                        operations.remove(key);
-                        orphans.push((held, completion.result()));
+                        orphans.push((held, completion.result(), operations.remove(key)));
                     }
-                    State::Done(_) => unreachable!("an operation completes once"),
+                    State::Done(..) => unreachable!("an operation completes once"),
                 }
             }
         }
-        for (mut held, result) in orphans {
+        for (mut held, result, _done) in orphans {
             held.orphaned(result);
         }
         if rearm {
@@ -326,7 +344,14 @@ impl<H: Held> Future for Operation<H> {
     type Output = (i32, H);
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<(i32, H)> {
-        let result = shard::with(|shard| {
+        self.poll_picked(cx).map(|(result, _, held)| (result, held))
+    }
+}
+
+impl<H: Held> Operation<H> {
+    /// The result with the buffer that the kernel picked.
+    fn poll_picked(&mut self, cx: &mut Context<'_>) -> Poll<(i32, Option<Buf>, H)> {
+        let done = shard::with(|shard| {
             let mut operations = shard.driver().operations.borrow_mut();
             match operations.get_mut(self.key).expect("the operation is in the table until its result is taken") {
                 State::Waiting(Some(waker)) if waker.will_wake(cx.waker()) => None,
@@ -334,16 +359,18 @@ impl<H: Held> Future for Operation<H> {
                     *waker = Some(cx.waker().clone());
                     None
                 }
-                State::Done(result) => {
-                    let result = *result;
+                State::Done(result, picked) => {
+                    let done = (*result, picked.take());
                     operations.remove(self.key);
-                    Some(result)
+                    Some(done)
                 }
                 State::Orphan(_) => unreachable!("only a dropped future leaves an orphan"),
             }
         });
-        match result {
-            Some(result) => Poll::Ready((result, self.held.take().expect("the result is taken once"))),
+        match done {
+            Some((result, picked)) => {
+                Poll::Ready((result, picked, self.held.take().expect("the result is taken once")))
+            }
             None => Poll::Pending,
         }
     }
@@ -354,11 +381,14 @@ impl<H: Held> Drop for Operation<H> {
         let Some(mut held) = self.held.take() else { return };
         shard::with(|shard| {
             let driver = shard.driver();
+            // A buffer goes back to the pool when the table is free again.
+            let mut _picked = None;
             let done = {
                 let mut operations = driver.operations.borrow_mut();
                 match operations.get_mut(self.key).expect("the operation is in the table until its result is taken") {
-                    State::Done(result) => {
+                    State::Done(result, picked) => {
                         let result = *result;
+                        _picked = picked.take();
                         operations.remove(self.key);
                         held.orphaned(result);
                         true
@@ -489,6 +519,25 @@ pub(crate) async fn receive(fd: &Arc<OwnedFd>, mut window: Window) -> (io::Resul
     // SAFETY: the window's bytes do not move with it, and nobody else can reach them.
     let (code, Transfer { bytes: window, .. }) = unsafe { Operation::start(entry, transfer(fd, window), true) }.await;
     (result(code), window)
+}
+
+/// Waits for bytes and receives at most `most` of them into a buffer that is free then.
+pub(crate) async fn receive_picked(fd: &Arc<OwnedFd>, most: usize) -> io::Result<Picked> {
+    let has_picks = shard::with(|shard| {
+        let picks = shard.driver().picks.as_ref();
+        picks.inspect(|picks| picks.refill()).is_some()
+    });
+    if !has_picks {
+        return readable(fd).await.map(|()| Picked::NoBuffer);
+    }
+    let entry = opcode::Recv::new(Fd(fd.as_raw_fd()), ptr::null_mut(), most as u32).buf_group(picks::GROUP).build();
+    // SAFETY: the entry points to nothing, and the buffers belong to the driver; the descriptor is held.
+    let mut operation = unsafe { Operation::start(entry.flags(squeue::Flags::BUFFER_SELECT), transfer(fd, ()), true) };
+    match poll_fn(|cx| operation.poll_picked(cx)).await {
+        (code, Some(buf), _) if code > 0 => Ok(Picked::Bytes(buf, code as usize)),
+        (code, ..) if code == -libc::ENOBUFS => Ok(Picked::NoBuffer),
+        (code, ..) => result(code).map(|_| Picked::End),
+    }
 }
 
 /// Has the kernel throw away what arrives, up to `most` bytes, without copying it; 0 bytes mean that the peer has finished.

@@ -1,12 +1,13 @@
 //! One connection from accept to close: head, handler, what is left of the body, next head.
 
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rt::buf::{Buf, Window};
-use rt::net::Stream;
+use rt::net::{PICKED_BYTES, Picked, Stream};
 use rt::time::Instant;
 
 use crate::date;
@@ -25,7 +26,7 @@ use crate::waiting::{Standing, Waiting};
 
 /// Received bytes: `start..end` of the buffer are not consumed yet.
 struct Received {
-    /// Away only while a read is in flight.
+    /// Away while a read is in flight, and between requests: then the first bytes of the next one come with a buffer.
     buf: Option<Buf>,
     start: usize,
     end: usize,
@@ -36,6 +37,8 @@ enum NextHead {
     /// A head of this length lies at the front of the received bytes.
     Complete(usize),
     Refused(ProtocolError),
+    /// Some came, but there is no buffer for them.
+    NoBuffer,
     /// Nothing to answer: the peer is gone, was idle for too long, or we are stopping.
     Over,
 }
@@ -124,13 +127,18 @@ pub(crate) async fn refuse<H: Handler>(
         metrics::HANDSHAKES_FAILED.add(1);
         return;
     }
+    refuse_next(transport, limits, handler, reception).await;
+}
+
+/// The same, of a connection that was served before and for whose next request there is no buffer.
+async fn refuse_next<H: Handler>(transport: Transport, limits: &Limits, handler: &H, reception: &Rc<Waiting>) {
     let head_bytes_max = limits.head_bytes_max.min(REFUSED_HEAD_BYTES);
     let limits = &Limits { header_timeout: REFUSED_PATIENCE, head_bytes_max, ..limits.clone() };
     let Some(buf) = rt::buf::try_alloc(head_bytes_max) else {
         return reply_error(transport, limits, &mut Vec::new(), handler, ProtocolError::Busy).await;
     };
     let mut connection = Connection::new(transport, limits, buf);
-    if let NextHead::Complete(len) = connection.next_head(REFUSED_PATIENCE).await
+    if let NextHead::Complete(len) = connection.next_head(REFUSED_PATIENCE, reception).await
         && connection.is_vital(len, handler)
         && connection.exchange(len, handler).await.is_ok()
     {
@@ -171,10 +179,15 @@ impl<'l> Connection<'l> {
     async fn run<H: Handler>(mut self, handler: &H, company: &Company) {
         let mut patience = self.limits.header_timeout;
         loop {
-            let next = self.next_head(patience).await;
+            let next = self.next_head(patience, &company.waiting).await;
             self.transport.set_place(None);
             let head_len = match next {
                 NextHead::Complete(len) => len,
+                NextHead::NoBuffer => {
+                    metrics::CONNECTIONS_REFUSED.add(1);
+                    self.transport.set_place(Some(company.reception.enter(Standing::New)));
+                    return refuse_next(self.transport, self.limits, handler, &company.reception).await;
+                }
                 NextHead::Over => return self.transport.close(self.limits.linger_timeout).await,
                 NextHead::Refused(error) => {
                     return reply_error(self.transport, self.limits, &mut self.pending, handler, error).await;
@@ -185,7 +198,10 @@ impl<'l> Connection<'l> {
             let ending = self.exchange(head_len, handler).await;
             self.transport.set_exchange(None);
             match ending {
-                Ok(Ending::KeepAlive) => self.transport.set_place(Some(company.waiting.enter(Standing::Served))),
+                Ok(Ending::KeepAlive) => {
+                    let standing = if self.let_go() { Standing::Idle } else { Standing::Served };
+                    self.transport.set_place(Some(company.waiting.enter(standing)));
+                }
                 Ok(Ending::Close) => return self.transport.linger(self.limits.linger_timeout).await,
                 Ok(Ending::Cut) => {
                     metrics::REPLIES_CUT.add(1);
@@ -203,6 +219,17 @@ impl<'l> Connection<'l> {
         }
     }
 
+    /// Gives the buffer back if it holds nothing and the next bytes can come with another one.
+    fn let_go(&mut self) -> bool {
+        let received = &mut self.received;
+        let goes =
+            received.start == received.end && !self.transport.is_tls() && self.limits.head_bytes_max <= PICKED_BYTES;
+        if goes {
+            *received = Received { buf: None, start: 0, end: 0 };
+        }
+        goes
+    }
+
     /// Whether the head at the front of the received bytes is of a request that is answered whatever happens.
     fn is_vital<H: Handler>(&self, head_len: usize, handler: &H) -> bool {
         let Received { buf: Some(buf), start, .. } = &self.received else { return false };
@@ -210,8 +237,17 @@ impl<'l> Connection<'l> {
             .is_ok_and(|head| matches!(head.framing(), Framing::None) && handler.is_vital(&head))
     }
 
-    /// Parses the head at the front of the received bytes and lets the handler answer it.
-    async fn exchange<H: Handler>(&mut self, head_len: usize, handler: &H) -> Result<Ending, ProtocolError> {
+    /// Parses the head at the front of the received bytes and lets the handler answer it. In a box, so that connections
+    /// without a request need no room for one; the allocator gives the next request the same memory.
+    fn exchange<H: Handler>(
+        &mut self,
+        head_len: usize,
+        handler: &H,
+    ) -> Pin<Box<impl Future<Output = Result<Ending, ProtocolError>>>> {
+        Box::pin(self.exchange_here(head_len, handler))
+    }
+
+    async fn exchange_here<H: Handler>(&mut self, head_len: usize, handler: &H) -> Result<Ending, ProtocolError> {
         let Received { buf: Some(buf), start, end } = &mut self.received else { return Ok(Ending::Cut) };
         let (head_bytes, early) = buf[*start..*end].split_at(head_len);
         let head = head::parse_complete(head_bytes)?;
@@ -237,11 +273,15 @@ impl<'l> Connection<'l> {
         Ok(remains.ending)
     }
 
-    /// Waits for a whole head; `patience` is for its first byte.
-    async fn next_head(&mut self, patience: Duration) -> NextHead {
+    /// Waits for a whole head; `patience` is for its first byte. `waiting`: where those are who only wait.
+    async fn next_head(&mut self, patience: Duration, waiting: &Rc<Waiting>) -> NextHead {
         let mut scan = Scan::default();
         let mut deadline = Instant::now() + patience;
         let mut begun = false;
+        let was_idle = self.received.buf.is_none();
+        if was_idle && let Some(ending) = self.pick(deadline, waiting).await {
+            return ending;
+        }
         loop {
             let Received { buf: Some(buf), start, end } = &mut self.received else { return NextHead::Over };
             if *start < *end {
@@ -253,6 +293,9 @@ impl<'l> Connection<'l> {
                 if !begun {
                     begun = true;
                     deadline = Instant::now() + self.limits.header_timeout;
+                    if was_idle {
+                        self.transport.set_place(Some(waiting.enter(Standing::Served)));
+                    }
                 }
             }
             if *start > 0 {
@@ -269,6 +312,22 @@ impl<'l> Connection<'l> {
                 Err(RecvError::Timeout) => return NextHead::Over,
             }
         }
+    }
+
+    /// Waits for the first bytes of a request without a buffer, and takes one for them. `None`: the head can be read on.
+    async fn pick(&mut self, deadline: Instant, waiting: &Waiting) -> Option<NextHead> {
+        if self.transport.is_stopping() {
+            return Some(NextHead::Over);
+        }
+        match self.transport.recv_picked(self.limits.head_bytes_max, deadline).await {
+            Ok(Picked::Bytes(buf, end)) => self.received = Received { buf: Some(buf), start: 0, end },
+            Ok(Picked::NoBuffer) => match head_buffer(self.limits, waiting).await {
+                Some(buf) => self.received.buf = Some(buf),
+                None => return Some(NextHead::NoBuffer),
+            },
+            Ok(Picked::End) | Err(_) => return Some(NextHead::Over),
+        }
+        None
     }
 
     /// Receives more behind what is there. There is room: a buffer that is full without a head was refused.

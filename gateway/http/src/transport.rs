@@ -16,7 +16,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use rt::buf::{Buf, Shared, Window};
-use rt::net::Stream;
+use rt::net::{Picked, Stream};
 use rt::time::Instant;
 use rustls::ServerConfig;
 
@@ -285,7 +285,27 @@ impl Transport {
         if let Some(peer) = self.peer_of_exchange() {
             peer.moved(*outcome.as_ref().unwrap_or(&0) as u64);
         }
-        let outcome = match (outcome, interrupted) {
+        (self.received(outcome, interrupted), window)
+    }
+
+    /// As `recv_idle`, of a connection without TLS, into a buffer that is picked when bytes come.
+    pub(crate) async fn recv_picked(&self, want: usize, deadline: Instant) -> Result<Picked, RecvError> {
+        debug_assert!(!self.is_tls(), "what is received is no plain text");
+        let (outcome, interrupted) = self.reading(self.stream.recv_picked(want), deadline, true).await;
+        match outcome {
+            // It is read on, so it is not the end.
+            Ok(Picked::NoBuffer) if interrupted == Interrupted::No => Ok(Picked::NoBuffer),
+            Ok(picked) => {
+                let len = if let Picked::Bytes(_, len) = &picked { *len } else { 0 };
+                self.received(Ok(len), interrupted).map(|_| picked)
+            }
+            Err(error) => self.received(Err(error), interrupted).map(|_| Picked::End),
+        }
+    }
+
+    /// What a read that ended so means for the connection.
+    fn received(&self, outcome: io::Result<usize>, interrupted: Interrupted) -> Result<usize, RecvError> {
+        match (outcome, interrupted) {
             // What the kernel has is read to its end; then it looks as if the peer sent no more.
             (Ok(0), Interrupted::No) if self.is_deaf.get() => Err(RecvError::Stopped),
             (Ok(len), Interrupted::No | Interrupted::Stop | Interrupted::Evicted) => {
@@ -295,8 +315,7 @@ impl Transport {
             }
             (_, Interrupted::Deadline | Interrupted::TooSlow) => Err(RecvError::Timeout),
             (Err(error), Interrupted::No | Interrupted::Stop | Interrupted::Evicted) => Err(RecvError::Io(error)),
-        };
-        (outcome, window)
+        }
     }
 
     /// Awaits a read to its end, which is brought about when it is called off.

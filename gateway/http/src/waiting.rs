@@ -2,7 +2,7 @@
 //!
 //! When the shard has no place left, or no buffers, whoever has waited longest makes room: first those that have never said
 //! anything (they hold no buffers), then those whose first head is not complete, then those that have been idle for a
-//! while. So sockets that are opened and left alone keep nobody out, and neither do heads that never end.
+//! while (of which only those over TLS hold buffers for heads). So sockets that are opened and left alone keep nobody out, and neither do heads that never end.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -32,6 +32,9 @@ pub(crate) enum Standing {
     Silent,
     /// Has not asked for anything yet.
     New,
+    /// Has been served, and holds no buffer for the next head.
+    Idle,
+    /// Has been served, and holds one.
     Served,
 }
 
@@ -40,6 +43,7 @@ pub(crate) enum Standing {
 pub(crate) struct Waiting {
     silent: RefCell<BTreeMap<u64, Entry>>,
     new: RefCell<BTreeMap<u64, Entry>>,
+    idle: RefCell<BTreeMap<u64, Entry>>,
     served: RefCell<BTreeMap<u64, Entry>>,
     next_key: Cell<u64>,
 }
@@ -58,13 +62,15 @@ impl Waiting {
         self.call([
             (Standing::Silent, SILENT_PATIENCE),
             (Standing::New, NEW_PATIENCE),
+            (Standing::Idle, SERVED_PATIENCE),
             (Standing::Served, SERVED_PATIENCE),
         ])
     }
 
     /// Tells whoever came first to make room, however short a time ago that was.
     pub(crate) fn make_room_at_once(&self) -> bool {
-        self.call([Standing::Silent, Standing::New, Standing::Served].map(|standing| (standing, Duration::ZERO)))
+        let standings = [Standing::Silent, Standing::New, Standing::Idle, Standing::Served];
+        self.call(standings.map(|standing| (standing, Duration::ZERO)))
     }
 
     /// The same as `make_room`, of those that hold buffers.
@@ -94,6 +100,7 @@ impl Waiting {
         match standing {
             Standing::Silent => &self.silent,
             Standing::New => &self.new,
+            Standing::Idle => &self.idle,
             Standing::Served => &self.served,
         }
     }

@@ -263,3 +263,38 @@ fn a_slow_body_is_cut_when_others_wait_for_buffers() {
     assert_eq!(status, 408);
     assert!((20..=23).contains(&seconds), "{seconds}");
 }
+
+#[test]
+fn idle_connections_hold_no_buffers_for_heads() {
+    // More than there are such buffers in the smallest pool.
+    const IDLE: usize = 1000;
+    simulate_with(7, Limits { connections_max: IDLE, ..Limits::default() }, async |address| {
+        let mut streams = Vec::new();
+        for _ in 0..IDLE {
+            let (stream, reply) = ask(address, HELLO).await;
+            assert_eq!(reply.expect("is answered").text(), "hello");
+            streams.push(stream);
+        }
+        for stream in &streams {
+            assert_eq!(ask_on(stream, HELLO).await.expect("is still served").text(), "hello");
+        }
+    });
+}
+
+#[test]
+fn an_idle_connection_for_whose_request_there_is_no_buffer_is_told_and_whether_the_server_lives() {
+    simulate(8, async |address| {
+        let [idle, probe, patient] = [ask(address, HELLO), ask(address, HELLO), ask(address, HELLO)];
+        let [idle, probe, patient] = [idle.await.0, probe.await.0, patient.await.0];
+        let taker = Stream::connect(address).await.unwrap();
+        send(&taker, "GET /take-all-buffers HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        rt::time::sleep(Duration::from_secs(1)).await;
+        let refused = ask_on(&idle, HELLO).await.unwrap();
+        assert_eq!((refused.status, refused.header("retry-after")), (503, Some("1")));
+        assert!(is_closed(&idle).await);
+        let alive = ask_on(&probe, "GET /vital HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        assert_eq!(alive.text(), "alive");
+        rt::time::sleep(Duration::from_secs(10)).await;
+        assert_eq!(ask_on(&patient, HELLO).await.unwrap().text(), "hello", "there are buffers again");
+    });
+}

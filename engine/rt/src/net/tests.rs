@@ -152,3 +152,64 @@ fn connecting_to_nobody_is_refused() {
     })
     .unwrap();
 }
+
+fn picked(outcome: io::Result<Picked>) -> (Buf, usize) {
+    match outcome {
+        Ok(Picked::Bytes(buf, len)) => (buf, len),
+        other => panic!("no bytes: {other:?}"),
+    }
+}
+
+#[test]
+fn a_picked_buffer_holds_what_came_at_most_so_much_of_it() {
+    run_alone(Config::new(1), || async {
+        let (client, server) = pair().await;
+        // More rounds than there are buffers that lie ready, of which each is given back after some more.
+        let mut kept = std::collections::VecDeque::new();
+        for round in 0..1000_u32 {
+            client.send(Shared::from(round.to_le_bytes().to_vec())).await.unwrap();
+            let (buf, len) = picked(server.recv_picked(3).await);
+            assert_eq!(buf[..len], round.to_le_bytes()[..3]);
+            let (rest, len) = picked(server.recv_picked(100).await);
+            assert_eq!(rest[..len], round.to_le_bytes()[3..]);
+            kept.push_back((round, buf));
+            if kept.len() > 50 {
+                let (round, buf) = kept.pop_front().unwrap();
+                assert_eq!(buf[..3], round.to_le_bytes()[..3], "nobody writes to a buffer that was picked");
+            }
+        }
+        client.shutdown(Shutdown::Write).unwrap();
+        assert!(matches!(server.recv_picked(1).await, Ok(Picked::End)));
+    })
+    .unwrap();
+}
+
+#[test]
+fn whoever_is_dropped_while_it_waits_leaves_its_buffer() {
+    run_alone(Config::new(1), || async {
+        let (client, server) = pair().await;
+        drop(crate::time::timeout(Duration::from_millis(1), server.recv_picked(10)).await);
+        client.send(Shared::from_static(b"a")).await.unwrap();
+        // It may have been received by the one that was dropped.
+        client.shutdown(Shutdown::Write).unwrap();
+        while !matches!(server.recv_picked(10).await, Ok(Picked::End)) {}
+        let used = buf::stats().used_bytes;
+        drop((client, server));
+        assert_eq!(buf::stats().used_bytes, used, "only those that lie ready are used");
+    })
+    .unwrap();
+}
+
+#[test]
+fn without_a_free_buffer_that_is_said_and_the_bytes_stay() {
+    run_alone(Config::new(1), || async {
+        let all: Vec<Buf> = std::iter::from_fn(|| buf::try_alloc(PICKED_BYTES)).collect();
+        let (client, server) = pair().await;
+        client.send(Shared::from_static(b"abc")).await.unwrap();
+        assert!(matches!(server.recv_picked(10).await, Ok(Picked::NoBuffer)));
+        drop(all);
+        let (buf, len) = picked(server.recv_picked(10).await);
+        assert_eq!(&buf[..len], b"abc");
+    })
+    .unwrap();
+}

@@ -7,7 +7,8 @@ use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr};
 use std::rc::{Rc, Weak};
 
 use super::core::Core;
-use crate::buf::{Shared, Window};
+use crate::buf::{Shared, Window, try_alloc};
+use crate::net::{PICKED_BYTES, Picked};
 use crate::sync::Event;
 use crate::uring::Source;
 
@@ -172,6 +173,14 @@ impl Stream {
             bytes.len()
         });
         (result, window)
+    }
+
+    pub(crate) async fn receive_picked(&self, most: usize) -> io::Result<Picked> {
+        self.readable().await;
+        let Some(mut buf) = try_alloc(PICKED_BYTES) else { return Ok(Picked::NoBuffer) };
+        let bytes = self.take(most.min(PICKED_BYTES)).await?;
+        buf[..bytes.len()].copy_from_slice(&bytes);
+        Ok(if bytes.is_empty() { Picked::End } else { Picked::Bytes(buf, bytes.len()) })
     }
 
     pub(crate) async fn discard(&self, most: usize) -> io::Result<usize> {

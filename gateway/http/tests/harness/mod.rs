@@ -123,6 +123,12 @@ impl TestHandler {
                 assert!(none.is_err() && !all.is_empty(), "nobody gives one back");
                 exchange.reply(&ok, b"").await
             }
+            "/take-all-buffers" => {
+                let all: Vec<_> = std::iter::from_fn(|| rt::buf::try_alloc(rt::net::PICKED_BYTES)).collect();
+                rt::time::sleep(Duration::from_secs(10)).await;
+                drop(all);
+                exchange.reply(&ok, b"").await
+            }
             "/echo" => self.echo(head, exchange).await,
             _ => exchange.reply(&Response { status: 404, ..ok }, b"").await,
         }
