@@ -8,8 +8,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use hafiz_store as store;
-use hafiz_store::{CommitPut, PlacedFragment, Store};
+use hafiz_store::{CommitPut, List, PlacedFragment, Store};
 use rt::file::{File, OpenOptions};
+use rt::time::Instant;
 use types::{Attributes, BucketId, BucketName, DeleteCondition, Etag, WriteCondition};
 
 use harness::balances::copy_dir;
@@ -88,6 +89,28 @@ fn a_drain_leaves_nothing_behind_that_could_not_be_read_for_a_moment() {
         }
         run.world.faults(&run.dirs[0], |faults| faults.read_error = 0.0);
         run.run(async |store, bucket| check_all(&store, bucket, 0..OBJECTS).await);
+    });
+}
+
+#[test]
+fn whoever_lists_when_a_drive_is_taken_out_does_not_wait_for_its_tables() {
+    // No check comes by in that time, nor does anybody look again by himself.
+    const SOON: Duration = Duration::from_millis(200);
+    for_each_seed(4, |seed| {
+        let mut run = Run::new(seed, 6);
+        (run.hurried, run.log_slot_bytes) = (false, 8 << 20);
+        run.run(fill);
+        // After that start all is in tables.
+        run.run(async move |store, bucket| {
+            let drives: Vec<_> = store.drives().iter().map(|drive| drive.id).take(2).collect();
+            for drive in drives {
+                store.take_out_drive(drive).await.expect("there are enough others");
+                let began = Instant::now();
+                let page = store.list(bucket, List { max: 1000, ..List::default() }).await.expect("listed");
+                assert_eq!(page.entries.len() as u64, OBJECTS);
+                assert!(began.elapsed() < SOON, "seed {seed}: {:?}", began.elapsed());
+            }
+        });
     });
 }
 

@@ -122,6 +122,8 @@ pub(crate) struct Partition {
     one_flush: Rc<Semaphore>,
     /// Another copy is being opened instead of one whose drive does not answer.
     leaving: Cell<bool>,
+    /// Somebody waits until it is.
+    waited_for: Cell<bool>,
     /// It was said that there is none.
     told: Cell<bool>,
     /// The copies are others than those of the last flush.
@@ -200,6 +202,7 @@ impl Partition {
             damaged: Cell::new(false),
             one_flush: Semaphore::new(1),
             leaving: Cell::new(false),
+            waited_for: Cell::new(false),
             told: Cell::new(false),
             recopy: Cell::new(behind),
             flush_queued: Cell::new(false),
@@ -267,12 +270,19 @@ impl Partition {
         }
     }
 
+    /// Has `leave_silent` called soon: somebody waits for it.
+    fn want_others(&self) {
+        self.waited_for.set(true);
+        self.stream.wake();
+    }
+
     fn uses(&self, index: &Arc<Index>) -> bool {
         Arc::ptr_eq(&self.index.borrow(), index)
     }
 
     /// Gives the index up for the copies on other drives if it waits for one that does not answer. What the memtables hold
-    /// is flushed into those then. Readers that wait go on with it. Called regularly, with the copies on drives that answer.
+    /// is flushed into those then. Readers that wait go on with it. Called regularly, and when one begins to wait, with the
+    /// copies on drives that answer.
     pub(crate) async fn leave_silent(&self, copies: Vec<PathBuf>) {
         let (index, drives) = (self.index(), self.drives.clone());
         let is_silent = |dir: &Path| drives.is_silent(dir);
@@ -292,6 +302,7 @@ impl Partition {
                 self.index.replace(other.clone());
                 self.drives.replaced(self.id, other);
                 self.recopy.set(true);
+                self.stream.replaced.notify();
                 None
             }
             Ok(_) => Some("they are not up to date".to_owned()),
@@ -504,10 +515,13 @@ async fn on_helper<R: Send + 'static>(
     let mut running = None;
     let mut silent_since = None;
     loop {
+        // All are of one shard.
+        let replaced = indexes[0].0.stream.replaced.wait();
         if indexes.iter().any(|(partition, index)| !partition.uses(index)) {
             return Err(Stuck::GivenUp);
         }
         if indexes.iter().any(is_silent) {
+            indexes.iter().filter(|index| is_silent(index)).for_each(|(partition, _)| partition.want_others());
             let since = *silent_since.get_or_insert_with(Instant::now);
             if since.elapsed() >= SILENT_WAIT_MAX {
                 return Err(Stuck::Silent);
@@ -518,7 +532,7 @@ async fn on_helper<R: Send + 'static>(
             running = running.or_else(|| job.take().map(|job| rt::spawn(rt::offload(job))));
         }
         match &mut running {
-            None => rt::time::sleep(HELPER_LOOK_EVERY).await,
+            None => rt::time::timeout(HELPER_LOOK_EVERY, replaced).await.unwrap_or_default(),
             Some(running) => match rt::time::timeout(HELPER_LOOK_EVERY, running).await {
                 Ok(result) => return Ok(result),
                 Err(rt::time::Elapsed) => {

@@ -33,6 +33,8 @@ pub(crate) struct Stream {
     position: Cell<Option<Position>>,
     logged: Cell<Logged>,
     wanted: Event,
+    /// Told when a partition has other tables.
+    pub(super) replaced: Event,
 }
 
 impl Stream {
@@ -123,7 +125,7 @@ impl Partitions {
                 checked = Instant::now();
             }
             for partition in self.all() {
-                if regular {
+                if partition.waited_for.take() || regular {
                     // Drives come and go.
                     let copies = upkeep.copies(partition.id());
                     partition.set_copies(copies.clone());
