@@ -240,6 +240,11 @@ class SeaweedfsSynced(Seaweedfs):
 
 def load(program, server, words, device=None, keep=True):
     """One run of hafiz-bench: the figures of what it asked for most often. `keep`: nothing that it makes is cleared away."""
+    return flat(load_of_kinds(program, server, words, device, keep))
+
+
+def load_of_kinds(program, server, words, device=None, keep=True):
+    """The same: the figures of each kind of request."""
     result = server.place / "result.json"
     command = [
         *("taskset", "-c", str(CLIENT_CORE), str(program), *words.split(), "--threads", "1", "--quiet", *(("--keep",) if keep else ())),
@@ -251,7 +256,7 @@ def load(program, server, words, device=None, keep=True):
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **variables})
     if done.returncode != 0:
         raise SystemExit(f"{' '.join(command)}: {done.stdout}{done.stderr}")
-    return flat(json.loads(result.read_text())["repeats"][0])
+    return json.loads(result.read_text())["repeats"][0]
 
 
 def flat(repeat):
