@@ -19,7 +19,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use crate::mailbox::Inbox;
+use crate::net::PICKED_BYTES;
 use crate::shard;
+use crate::uring::picks::PICKS;
 pub(crate) use arena::Arena;
 pub use arena::Buf;
 pub use window::{Shared, Window};
@@ -102,7 +104,9 @@ pub fn try_alloc(len: usize) -> Option<Buf> {
 /// step, and is alone with its class, gets them. 0 for lengths that no buffer has.
 pub fn reserved(len: usize) -> usize {
     let Ok(class) = class_of(len) else { return 0 };
-    shard::with(|shard| shard.pool.state.borrow().reserve[class]) * (SUPERBLOCK_BYTES / CLASS_BYTES[class])
+    let all = shard::with(|shard| shard.pool.state.borrow().reserve[class]) * (SUPERBLOCK_BYTES / CLASS_BYTES[class]);
+    // Some lie ready for the kernel.
+    if CLASS_BYTES[class] == PICKED_BYTES { all - usize::from(PICKS) } else { all }
 }
 
 /// How full this shard's pool is.

@@ -64,8 +64,8 @@ struct Acquirer {
     waker: RefCell<Option<Waker>>,
 }
 
-/// Permits handed out in the order they were asked for, to those who go ahead before all others; a large request is not
-/// overtaken by small ones.
+/// Permits handed out in the order they were asked for, to those who go ahead before all others; among each of the two a
+/// large request is not overtaken by small ones.
 pub struct Semaphore {
     free: Cell<usize>,
     total: usize,

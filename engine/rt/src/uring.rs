@@ -4,7 +4,7 @@
 //! that moves into the ring's table and stays there until the completion arrives.
 #![allow(unsafe_code)]
 
-mod picks;
+pub(crate) mod picks;
 
 use std::cell::{Cell, RefCell, UnsafeCell};
 use std::future::{Future, poll_fn};
@@ -306,6 +306,10 @@ pub(crate) fn probe(locked: Option<&mut [u8]>) -> Result<(), (&'static str, io::
     Ok(())
 }
 
+/// Of a receive: wait until there is something before a buffer is picked, or there would be none for whoever waits when
+/// all are taken (`IORING_RECVSEND_POLL_FIRST` of linux/io_uring.h, since 5.19 like the ring of buffers).
+const POLL_FIRST: u16 = 1;
+
 /// What `io_uring_enter` may say in normal life; anything else means that the ring is unusable.
 fn enter_result(result: io::Result<usize>) {
     if let Err(error) = result {
@@ -530,13 +534,15 @@ pub(crate) async fn receive_picked(fd: &Arc<OwnedFd>, most: usize) -> io::Result
     if !has_picks {
         return readable(fd).await.map(|()| Picked::NoBuffer);
     }
-    let entry = opcode::Recv::new(Fd(fd.as_raw_fd()), ptr::null_mut(), most as u32).buf_group(picks::GROUP).build();
+    let entry = opcode::Recv::new(Fd(fd.as_raw_fd()), ptr::null_mut(), most as u32).buf_group(picks::GROUP);
+    let entry = entry.ioprio(POLL_FIRST).build();
     // SAFETY: the entry points to nothing, and the buffers belong to the driver; the descriptor is held.
     let mut operation = unsafe { Operation::start(entry.flags(squeue::Flags::BUFFER_SELECT), transfer(fd, ()), true) };
     match poll_fn(|cx| operation.poll_picked(cx)).await {
-        (code, Some(buf), _) if code > 0 => Ok(Picked::Bytes(buf, code as usize)),
+        (0, ..) => Ok(Picked::End),
         (code, ..) if code == -libc::ENOBUFS => Ok(Picked::NoBuffer),
-        (code, ..) => result(code).map(|_| Picked::End),
+        (code, ..) if code < 0 => Err(io::Error::from_raw_os_error(-code)),
+        (code, buf, _) => Ok(Picked::Bytes(buf.expect("bytes come in a buffer"), code as usize)),
     }
 }
 

@@ -33,8 +33,8 @@ pub struct Get {
     permit: Option<Permit>,
     left: u64,
     failed: bool,
-    /// Bytes were handed out already, or there is all the time in the world.
-    is_patient: bool,
+    /// How memory for the next step is waited for.
+    memory: Memory,
     /// What is read is not freed meanwhile.
     _pin: Pin,
 }
@@ -45,13 +45,13 @@ impl Get {
         let left = range.end.saturating_sub(range.start);
         let plan = Plan::new(body, range);
         let (ahead, ready) = (VecDeque::new(), VecDeque::new());
-        Get { reader, plan, ahead, ready, permit: None, left, failed: false, is_patient: true, _pin: pin }
+        Get { reader, plan, ahead, ready, permit: None, left, failed: false, memory: Memory::Turn, _pin: pin }
     }
 
     /// The first bytes fail with `Busy` when there is no memory for them for a while. To be called before they are asked
     /// for.
     pub fn hurry(&mut self) {
-        self.is_patient = false;
+        self.memory = Memory::Soon;
     }
 
     /// Bytes that are still to come.
@@ -82,7 +82,7 @@ impl Get {
             }
         }
         let window = self.ready.pop_front()?;
-        self.is_patient = true;
+        self.memory = Memory::Ahead;
         self.left -= window.len() as u64;
         BYTES.add(window.len() as u64);
         Some(Ok(window))
@@ -122,8 +122,7 @@ impl Get {
     }
 
     async fn load_now(&self, step: Step) -> Result<Loaded, ReadError> {
-        let memory = if self.is_patient { Memory::Wait } else { Memory::Soon };
-        let loaded = self.reader.clone().load(step, memory).await?;
+        let loaded = self.reader.clone().load(step, self.memory).await?;
         Ok(loaded.expect("who waits for memory gets it"))
     }
 }

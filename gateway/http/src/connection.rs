@@ -131,14 +131,14 @@ pub(crate) async fn refuse<H: Handler>(
 }
 
 /// The same, of a connection that was served before and for whose next request there is no buffer.
-async fn refuse_next<H: Handler>(transport: Transport, limits: &Limits, handler: &H, reception: &Rc<Waiting>) {
+async fn refuse_next<H: Handler>(transport: Transport, limits: &Limits, handler: &H, waiting: &Rc<Waiting>) {
     let head_bytes_max = limits.head_bytes_max.min(REFUSED_HEAD_BYTES);
     let limits = &Limits { header_timeout: REFUSED_PATIENCE, head_bytes_max, ..limits.clone() };
     let Some(buf) = rt::buf::try_alloc(head_bytes_max) else {
         return reply_error(transport, limits, &mut Vec::new(), handler, ProtocolError::Busy).await;
     };
     let mut connection = Connection::new(transport, limits, buf);
-    if let NextHead::Complete(len) = connection.next_head(REFUSED_PATIENCE, reception).await
+    if let NextHead::Complete(len) = connection.next_head(REFUSED_PATIENCE, waiting).await
         && connection.is_vital(len, handler)
         && connection.exchange(len, handler).await.is_ok()
     {
@@ -185,8 +185,8 @@ impl<'l> Connection<'l> {
                 NextHead::Complete(len) => len,
                 NextHead::NoBuffer => {
                     metrics::CONNECTIONS_REFUSED.add(1);
-                    self.transport.set_place(Some(company.reception.enter(Standing::New)));
-                    return refuse_next(self.transport, self.limits, handler, &company.reception).await;
+                    self.transport.set_place(Some(company.waiting.enter(Standing::New)));
+                    return refuse_next(self.transport, self.limits, handler, &company.waiting).await;
                 }
                 NextHead::Over => return self.transport.close(self.limits.linger_timeout).await,
                 NextHead::Refused(error) => {
@@ -322,7 +322,14 @@ impl<'l> Connection<'l> {
         match self.transport.recv_picked(self.limits.head_bytes_max, deadline).await {
             Ok(Picked::Bytes(buf, end)) => self.received = Received { buf: Some(buf), start: 0, end },
             Ok(Picked::NoBuffer) => match head_buffer(self.limits, waiting).await {
-                Some(buf) => self.received.buf = Some(buf),
+                Some(buf) => {
+                    self.received.buf = Some(buf);
+                    // There is something: it is read even if the server is being stopped or the time is up.
+                    let deadline = Instant::now() + self.limits.header_timeout;
+                    if matches!(self.receive(deadline, true).await, Ok(0) | Err(_)) {
+                        return Some(NextHead::Over);
+                    }
+                }
                 None => return Some(NextHead::NoBuffer),
             },
             Ok(Picked::End) | Err(_) => return Some(NextHead::Over),

@@ -2,7 +2,8 @@
 //!
 //! When the shard has no place left, or no buffers, whoever has waited longest makes room: first those that have never said
 //! anything (they hold no buffers), then those whose first head is not complete, then those that have been idle for a
-//! while (of which only those over TLS hold buffers for heads). So sockets that are opened and left alone keep nobody out, and neither do heads that never end.
+//! while (who hold a buffer only over TLS, or when a head has begun). So sockets that are opened and left alone keep nobody
+//! out, and neither do heads that never end.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;

@@ -7,14 +7,17 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use io_uring::IoUring;
 use io_uring::types::BufRingEntry;
 
-use crate::buf::{Buf, try_alloc};
+use crate::buf::{Buf, SUPERBLOCK_BYTES, try_alloc};
 use crate::net::PICKED_BYTES;
 
 /// Buffers that lie ready; a power of two. More connections than that which become readable at once have to look for one
 /// themselves.
-const PICKS: u16 = 128;
+pub(crate) const PICKS: u16 = 128;
 /// The kernel's number of the group they are in.
 pub(super) const GROUP: u16 = 0;
+
+// What is left of the class is enough for others (`buf::reserved`).
+const _: () = assert!(PICKS as usize * PICKED_BYTES <= SUPERBLOCK_BYTES / 2 && PICKS.is_power_of_two());
 
 /// The kernel reads them, and wants them at the beginning of a page. The last field of the first entry is the tail.
 #[repr(C, align(4096))]

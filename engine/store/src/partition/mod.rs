@@ -124,6 +124,8 @@ pub(crate) struct Partition {
     leaving: Cell<bool>,
     /// Somebody waits until it is.
     waited_for: Cell<bool>,
+    /// There was none: the next regular check looks again, nobody else.
+    without_others: Cell<bool>,
     /// It was said that there is none.
     told: Cell<bool>,
     /// The copies are others than those of the last flush.
@@ -203,6 +205,7 @@ impl Partition {
             one_flush: Semaphore::new(1),
             leaving: Cell::new(false),
             waited_for: Cell::new(false),
+            without_others: Cell::new(false),
             told: Cell::new(false),
             recopy: Cell::new(behind),
             flush_queued: Cell::new(false),
@@ -272,8 +275,10 @@ impl Partition {
 
     /// Has `leave_silent` called soon: somebody waits for it.
     fn want_others(&self) {
-        self.waited_for.set(true);
-        self.stream.wake();
+        if !self.without_others.get() {
+            self.waited_for.set(true);
+            self.stream.wake();
+        }
     }
 
     fn uses(&self, index: &Arc<Index>) -> bool {
@@ -310,6 +315,7 @@ impl Partition {
         };
         if let Some(why) = why {
             index.take_back();
+            self.without_others.set(true);
             if !self.told.replace(true) {
                 telemetry::error!("other copies of the tables cannot be used: {why}"; partition = self.id.0);
             }
@@ -521,8 +527,10 @@ async fn on_helper<R: Send + 'static>(
             return Err(Stuck::GivenUp);
         }
         if indexes.iter().any(is_silent) {
-            indexes.iter().filter(|index| is_silent(index)).for_each(|(partition, _)| partition.want_others());
-            let since = *silent_since.get_or_insert_with(Instant::now);
+            let since = *silent_since.get_or_insert_with(|| {
+                indexes.iter().filter(|index| is_silent(index)).for_each(|(partition, _)| partition.want_others());
+                Instant::now()
+            });
             if since.elapsed() >= SILENT_WAIT_MAX {
                 return Err(Stuck::Silent);
             }

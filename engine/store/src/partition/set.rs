@@ -33,7 +33,7 @@ pub(crate) struct Stream {
     position: Cell<Option<Position>>,
     logged: Cell<Logged>,
     wanted: Event,
-    /// Told when a partition has other tables.
+    /// Told when a partition has other tables, and at each regular check: who waited in vain is forgotten then.
     pub(super) replaced: Event,
 }
 
@@ -123,9 +123,11 @@ impl Partitions {
             let regular = checked.elapsed() >= check_every;
             if regular {
                 checked = Instant::now();
+                self.stream.replaced.notify();
             }
             for partition in self.all() {
                 if partition.waited_for.take() || regular {
+                    partition.without_others.set(false);
                     // Drives come and go.
                     let copies = upkeep.copies(partition.id());
                     partition.set_copies(copies.clone());

@@ -36,10 +36,11 @@ pub(crate) struct Reader {
 /// What to do when reads hold all the memory they may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Memory {
-    /// Wait for it, before those who wait for a while only. Who does holds none for later steps, or two readers could wait
-    /// for each other.
-    Wait,
-    /// Wait for a while only: `Busy`. Of a reply that has not begun.
+    /// Wait its turn. Who waits for it holds none for later steps, or two readers could wait for each other.
+    Turn,
+    /// The same before all whose turn it is: of what has begun.
+    Ahead,
+    /// Wait its turn, but for a while only: `Busy`. Of a reply that has not begun.
     Soon,
     /// Give up: it is only reading ahead.
     Try,
@@ -105,18 +106,19 @@ impl Reader {
         }
     }
 
+    /// Never behind those that wait for stripes: it needs little, and only while it reads.
     async fn small(&self, volume: &Arc<Volume>, address: &Address, crc: u32) -> Result<Vec<Shared>, ReadError> {
         let len = address.len as usize;
         let windows = {
             // A body touches a page more than it fills in each of a few fragments.
-            let _memory = self.permit(2 * len + 4 * PAGE_BYTES).await;
+            let _memory = self.memory.acquire_ahead(self.pages(2 * len + 4 * PAGE_BYTES)).await;
             stripe::read_body(volume, address, crc).await
         };
         let windows = match windows {
             Some(windows) => windows,
             None => {
                 let per_fragment = len.min(address.fragment_len as usize) + 3 * BLOCK_BYTES;
-                let _memory = self.permit(stripe_memory(volume.geometry, per_fragment)).await;
+                let _memory = self.memory.acquire_ahead(self.pages(stripe_memory(volume.geometry, per_fragment))).await;
                 stripe::read_body_repaired(volume, address, crc).await?
             }
         };
@@ -135,10 +137,12 @@ impl Reader {
         let StripeRange { at, layout, range } = stripe;
         let per_fragment = (range.len() + 3 * BLOCK_BYTES).min(layout.fragment_bytes());
         let bytes = stripe_memory(volume.geometry, per_fragment);
+        let pages = self.pages(bytes);
         let permit = match memory {
-            Memory::Wait => self.memory.acquire_ahead(self.pages(bytes)).await,
+            Memory::Turn => self.memory.acquire(pages).await,
+            Memory::Ahead => self.memory.acquire_ahead(pages).await,
             Memory::Soon => {
-                let soon = rt::time::timeout(MEMORY_PATIENCE, self.permit(bytes)).await;
+                let soon = rt::time::timeout(MEMORY_PATIENCE, self.memory.acquire(pages)).await;
                 soon.map_err(|_| ReadError::Failed(Error::Busy))?
             }
             Memory::Try => match self.memory.try_acquire(bytes.div_ceil(PAGE_BYTES)) {
@@ -153,11 +157,7 @@ impl Reader {
         Ok(Some(Loaded { windows, permit: Some(permit) }))
     }
 
-    /// Memory for `bytes`, or all there is if that is less.
-    async fn permit(&self, bytes: usize) -> Permit {
-        self.memory.acquire(self.pages(bytes)).await
-    }
-
+    /// Of memory for `bytes`, or all there is if that is less.
     fn pages(&self, bytes: usize) -> usize {
         bytes.div_ceil(PAGE_BYTES).min(self.memory_pages)
     }
