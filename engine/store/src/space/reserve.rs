@@ -84,8 +84,8 @@ const FULL_VOLUMES: u64 = 2;
 /// parts.
 const SLOT_BYTES_MIN: u64 = 8 << 20;
 
-/// Bytes of each slot of a log volume that takes its room from the reserve. Follows from the drives' sizes, and from how many share a file system, so that what
-/// is held stays right while they fill.
+/// Bytes of each slot of a log volume that takes its room from the reserve. Follows from the drives' sizes, and from how many
+/// share a file system, so that what is held stays right while they fill.
 pub(super) fn slot_bytes(node: &Node) -> u64 {
     let mut totals: Vec<u64> = used_drives(node).iter().map(|drive| node.share(drive).total).collect();
     totals.sort_unstable_by_key(|&total| std::cmp::Reverse(total));
