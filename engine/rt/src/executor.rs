@@ -1,4 +1,4 @@
-//! The executor of one shard: a slab of tasks and a queue of ready ones, all on one thread.
+//! The executor of one shard: a slab of tasks and a queue of ready ones for each priority, all on one thread.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -16,6 +16,19 @@ use crate::threads::{Bug, is_planted};
 
 type TaskFuture = Pin<Box<dyn Future<Output = ()>>>;
 
+/// Who waits for a task. What a task spawns, calls on other shards or offloads is of its own priority, unless it says otherwise.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Priority {
+    /// A request, or several of them.
+    #[default]
+    Foreground,
+    /// Nobody, for now: it has what the others leave of the shard, and a tenth of it at least. Its jobs for helper threads
+    /// are run by some of their own, which give way as well.
+    ///
+    /// What requests may wait for, too, is spawned by `spawn_foreground` even there.
+    Background,
+}
+
 struct Task {
     /// Taken out while the task is polled, so that the slab is not borrowed meanwhile.
     future: Option<TaskFuture>,
@@ -27,6 +40,7 @@ struct Task {
 pub(crate) struct TaskWake {
     inbox: Arc<Inbox>,
     slot: SlotCell,
+    priority: Priority,
     /// Set while the task is in a ready queue or on its way there.
     queued: AtomicBool,
 }
@@ -53,38 +67,61 @@ impl Wake for TaskWake {
 pub(crate) struct Executor {
     tasks: RefCell<Slab<Task>>,
     ready: RefCell<VecDeque<Arc<TaskWake>>>,
+    /// Those of the background.
+    behind: RefCell<VecDeque<Arc<TaskWake>>>,
+    /// Of the task that is being polled.
+    priority: Cell<Priority>,
     /// Set when the tasks are being dropped: what they spawn while dying is dropped too.
     closed: Cell<bool>,
 }
 
 impl Executor {
     pub(crate) fn new() -> Executor {
-        Executor { tasks: RefCell::new(Slab::new()), ready: RefCell::new(VecDeque::new()), closed: Cell::new(false) }
+        Executor {
+            tasks: RefCell::new(Slab::new()),
+            ready: RefCell::default(),
+            behind: RefCell::default(),
+            priority: Cell::default(),
+            closed: Cell::new(false),
+        }
     }
 
-    pub(crate) fn spawn(&self, inbox: &Arc<Inbox>, future: TaskFuture) {
+    /// The priority of the task that is being polled.
+    pub(crate) fn priority(&self) -> Priority {
+        self.priority.get()
+    }
+
+    pub(crate) fn spawn(&self, inbox: &Arc<Inbox>, priority: Priority, future: TaskFuture) {
         if self.closed.get() {
             return;
         }
-        let wake = Arc::new(TaskWake { inbox: inbox.clone(), slot: SlotCell::new(), queued: AtomicBool::new(true) });
+        let (slot, queued) = (SlotCell::new(), AtomicBool::new(true));
+        let wake = Arc::new(TaskWake { inbox: inbox.clone(), slot, priority, queued });
         let task = Task { future: Some(future), wake: wake.clone(), waker: Waker::from(wake.clone()) };
         let slot = self.tasks.borrow_mut().insert(task);
         wake.slot.set(slot as u32).expect("a new task has no slot yet");
         self.push_ready(wake);
     }
 
+    fn queue(&self, priority: Priority) -> &RefCell<VecDeque<Arc<TaskWake>>> {
+        match priority {
+            Priority::Foreground => &self.ready,
+            Priority::Background => &self.behind,
+        }
+    }
+
     pub(crate) fn push_ready(&self, wake: Arc<TaskWake>) {
-        self.ready.borrow_mut().push_back(wake);
+        self.queue(wake.priority).borrow_mut().push_back(wake);
     }
 
-    pub(crate) fn ready_len(&self) -> usize {
-        self.ready.borrow().len()
+    pub(crate) fn ready_len(&self, priority: Priority) -> usize {
+        self.queue(priority).borrow().len()
     }
 
-    /// Polls the ready task at `index` of the queue; the task that is last takes its place unless `index` is 0.
-    pub(crate) fn run_one(&self, index: usize) {
+    /// Polls the ready task at `index` of its priority; the task that is last takes its place unless `index` is 0.
+    pub(crate) fn run_one(&self, priority: Priority, index: usize) {
         let wake = {
-            let mut ready = self.ready.borrow_mut();
+            let mut ready = self.queue(priority).borrow_mut();
             if index == 0 { ready.pop_front() } else { ready.swap_remove_back(index) }
         };
         let Some(wake) = wake else { return };
@@ -107,7 +144,9 @@ impl Executor {
         if !is_planted(Bug::WakesWhilePolledLost) {
             wake.queued.store(false, Ordering::Release);
         }
+        self.priority.set(priority);
         let polled = future.as_mut().poll(&mut Context::from_waker(&waker));
+        self.priority.set(Priority::Foreground);
         if is_planted(Bug::WakesWhilePolledLost) {
             wake.queued.store(false, Ordering::Release);
         }
@@ -137,6 +176,7 @@ impl Executor {
             drop(tasks);
         }
         self.ready.borrow_mut().clear();
+        self.behind.borrow_mut().clear();
     }
 }
 
@@ -177,12 +217,32 @@ impl<T> Future for JoinHandle<T> {
     }
 }
 
-/// Starts a task on this shard. Two allocations; the task runs on the next turn at the earliest.
+/// Starts a task on this shard, of the priority of the one that calls. Two allocations; the task runs on the next turn at the
+/// earliest.
 pub fn spawn<T: 'static>(future: impl Future<Output = T> + 'static) -> JoinHandle<T> {
+    spawn_as(priority(), future)
+}
+
+/// The same in the foreground, whoever calls: for what requests may wait for, too.
+pub fn spawn_foreground<T: 'static>(future: impl Future<Output = T> + 'static) -> JoinHandle<T> {
+    spawn_as(Priority::Foreground, future)
+}
+
+/// The same in the background.
+pub fn spawn_background<T: 'static>(future: impl Future<Output = T> + 'static) -> JoinHandle<T> {
+    spawn_as(Priority::Background, future)
+}
+
+pub(crate) fn spawn_as<T: 'static>(priority: Priority, future: impl Future<Output = T> + 'static) -> JoinHandle<T> {
     let state = Rc::new(RefCell::new(JoinState { output: None, waiter: None }));
     let task = Box::pin(task(future, state.clone()));
-    shard::with(|shard| shard.executor.spawn(shard.inbox(), task));
+    shard::with(|shard| shard.executor.spawn(shard.inbox(), priority, task));
     JoinHandle { state }
+}
+
+/// The priority of the calling task.
+pub(crate) fn priority() -> Priority {
+    shard::with(|shard| shard.executor.priority())
 }
 
 /// Leaves the future's output where it is waited for. Hardly larger than the future.

@@ -18,7 +18,7 @@ use shuttle::{Runner, thread};
 
 use crate::ShardId;
 use crate::buf::Arena;
-use crate::executor::Executor;
+use crate::executor::{Executor, Priority};
 use crate::mailbox::{Inbox, Message, Posting, Reply};
 use crate::offload::Offload;
 use crate::sync::join_all;
@@ -97,7 +97,7 @@ fn inbox(shard: u16) -> Arc<Inbox> {
     Arc::new(Inbox::new(ShardId(shard), Some(Event::new().expect("a model has no limits"))))
 }
 
-/// The life of a shard without a ring, in the order of `start::live`, until its main has ended and `left` is zero: it
+/// The life of a shard without a ring and without a background, in the order of `start::live`, until its main has ended and `left` is zero: it
 /// serves the others until they have ended, too.
 fn live(
     inbox: &Arc<Inbox>,
@@ -113,16 +113,16 @@ fn live(
             everyone.iter().for_each(|inbox| inbox.notify());
         }
     };
-    executor.spawn(inbox, Box::pin(whole));
+    executor.spawn(inbox, Priority::Foreground, Box::pin(whole));
     loop {
         inbox.drain(&executor);
-        for _ in 0..executor.ready_len() {
-            executor.run_one(0);
+        for _ in 0..executor.ready_len(Priority::Foreground) {
+            executor.run_one(Priority::Foreground, 0);
         }
         if left.load(SeqCst) == 0 {
             break;
         }
-        if executor.ready_len() == 0 && inbox.prepare_sleep() {
+        if executor.ready_len(Priority::Foreground) == 0 && inbox.prepare_sleep() {
             inbox.event().expect("made with one").wait();
             inbox.woke();
         }
@@ -220,7 +220,7 @@ async fn offload(helpers: Arc<Offload>, value: usize) -> usize {
 
 /// Runs a shard beside two helpers, and ends these afterwards.
 fn with_helpers<F: Future<Output = ()> + 'static>(main: impl FnOnce(Arc<Offload>) -> F) {
-    let offload = Offload::new();
+    let offload = Offload::new(Duration::from_millis(500));
     let helpers: Vec<_> = (0..2)
         .map(|_| {
             let offload = offload.clone();

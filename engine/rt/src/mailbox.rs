@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use crate::executor::{Executor, TaskWake};
+use crate::executor::{self, Executor, TaskWake};
 use crate::shard::{self, Backend, ShardId};
 use crate::threads::atomic::{AtomicBool, AtomicI32, Ordering::SeqCst};
 use crate::threads::{Bug, Event, Mutex, MutexGuard, is_planted};
@@ -272,7 +272,7 @@ impl Future for Posting {
     }
 }
 
-/// Runs `f` as a task on another shard and brings its result back. On the same shard it runs in place.
+/// Runs `f` as a task of the caller's priority on another shard and brings its result back. On the same shard it runs in place.
 ///
 /// Waits while the destination's mailbox is full. Dropping the caller does not stop the callee once it was sent.
 /// Panics when there is no such shard.
@@ -286,11 +286,11 @@ where
         (shard.id != to).then(|| shard.inboxes.get(to.0 as usize).expect("the shard exists").clone())
     });
     let Some(inbox) = inbox else { return f().await };
-    let reply = Reply::new();
+    let (reply, priority) = (Reply::new(), executor::priority());
     let answer = reply.clone();
     let message: Message = Box::new(move || {
         // The task is detached: its result goes through the reply.
-        drop(crate::spawn(async move { answer.put(f().await) }));
+        drop(executor::spawn_as(priority, async move { answer.put(f().await) }));
     });
     Posting { inbox, message: Some(message) }.await;
     reply.get().await

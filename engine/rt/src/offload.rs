@@ -6,15 +6,18 @@ use std::sync::{Arc, PoisonError};
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
+use crate::executor::Priority;
 use crate::mailbox::Reply;
 use crate::shard::{self, Backend};
 use crate::threads::{Bug, Condvar, Mutex, MutexGuard, is_planted};
 
-/// Jobs of all shards that may wait for a helper thread; who comes later waits.
+/// Jobs of one priority of all shards that may wait for a helper thread; who comes later waits.
 pub const OFFLOAD_JOBS_MAX: usize = if cfg!(shuttle) { 2 } else { 1024 };
 
-/// A helper that has been at a job for so long is stuck, as far as others are concerned: most take microseconds.
+/// A helper that has been at a job for so long is stuck, as far as others are concerned: most take microseconds. Those of the
+/// background merge tables for seconds.
 const STUCK_AFTER: Duration = Duration::from_millis(500);
+const STUCK_BEHIND_AFTER: Duration = Duration::from_secs(5);
 /// Helpers that are made instead of stuck ones, at most.
 const EXTRA_MAX: usize = 256;
 /// How often it is looked whether helpers are stuck, while all are busy.
@@ -40,9 +43,31 @@ struct Queue {
     closed: bool,
 }
 
-impl Queue {
-    fn stuck(&self) -> usize {
-        self.begun.values().filter(|begun| begun.elapsed() >= STUCK_AFTER).count()
+/// The helper threads: those of each priority have a queue of their own.
+#[derive(Clone)]
+pub(crate) struct Helpers {
+    foreground: Arc<Offload>,
+    background: Arc<Offload>,
+}
+
+impl Helpers {
+    pub(crate) fn new() -> Helpers {
+        Helpers { foreground: Offload::new(STUCK_AFTER), background: Offload::new(STUCK_BEHIND_AFTER) }
+    }
+
+    pub(crate) fn of(&self, priority: Priority) -> &Arc<Offload> {
+        match priority {
+            Priority::Foreground => &self.foreground,
+            Priority::Background => &self.background,
+        }
+    }
+
+    /// No more jobs: whether all have ended within this time.
+    pub(crate) fn end(&self, at_most: Duration) -> bool {
+        let deadline = Instant::now() + at_most;
+        let both = [&self.foreground, &self.background];
+        both.iter().for_each(|offload| offload.close());
+        both.iter().all(|offload| offload.wait_until_idle(deadline.saturating_duration_since(Instant::now())))
     }
 }
 
@@ -51,11 +76,16 @@ pub(crate) struct Offload {
     work: Condvar,
     /// For whoever looks after the helpers.
     watched: Condvar,
+    stuck_after: Duration,
 }
 
 impl Offload {
-    pub(crate) fn new() -> Arc<Offload> {
-        Arc::new(Offload { queue: Mutex::default(), work: Condvar::new(), watched: Condvar::new() })
+    pub(crate) fn new(stuck_after: Duration) -> Arc<Offload> {
+        Arc::new(Offload { queue: Mutex::default(), work: Condvar::new(), watched: Condvar::new(), stuck_after })
+    }
+
+    fn stuck(&self, queue: &Queue) -> usize {
+        queue.begun.values().filter(|begun| begun.elapsed() >= self.stuck_after).count()
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
@@ -93,7 +123,7 @@ impl Offload {
             let mut queue = self.lock();
             queue.begun.remove(&number);
             let is_over = queue.closed && queue.begun.is_empty();
-            if queue.extra > queue.stuck() {
+            if queue.extra > self.stuck(&queue) {
                 // Whichever of them this is: there is one more than there need be.
                 queue.extra -= 1;
                 return;
@@ -110,7 +140,7 @@ impl Offload {
     pub(crate) fn watch(self: &Arc<Self>, threads: usize, spawn: impl Fn(Arc<Offload>, usize) -> bool) {
         let mut queue = self.lock();
         while !queue.closed {
-            let wanted = queue.stuck().min(EXTRA_MAX);
+            let wanted = self.stuck(&queue).min(EXTRA_MAX);
             if !queue.jobs.is_empty() && queue.extra < wanted {
                 queue.extra += 1;
                 let number = queue.extra;
@@ -181,7 +211,7 @@ impl Offload {
     }
 }
 
-/// Runs `f` on a helper thread. In simulation it runs in place, at a random moment of virtual time.
+/// Runs `f` on a helper thread of the caller's priority. In simulation it runs in place, at a random moment of virtual time.
 ///
 /// Waits while the queue is full. Dropping the caller does not stop `f` once it is queued. A panic in `f` aborts the
 /// process, like one on a shard.
@@ -190,18 +220,18 @@ where
     F: FnOnce() -> R + Send + 'static,
     R: Send + 'static,
 {
-    let helpers = shard::with(|shard| match &shard.backend {
-        Backend::Ring { offload, .. } => Some(offload.clone()),
+    let offload = shard::with(|shard| match &shard.backend {
+        Backend::Ring { helpers, .. } => Some(helpers.of(shard.executor.priority()).clone()),
         #[cfg(feature = "sim")]
         Backend::Sim(_) => None,
     });
-    let Some(helpers) = helpers else {
+    let Some(offload) = offload else {
         #[cfg(feature = "sim")]
         crate::sim::pause().await;
         return f();
     };
     let reply = Reply::new();
     let answer = reply.clone();
-    helpers.push(Box::new(move || answer.put(f()))).await;
+    offload.push(Box::new(move || answer.put(f()))).await;
     reply.get().await
 }

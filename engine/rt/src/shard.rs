@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::buf::Pool;
 use crate::executor::Executor;
 use crate::mailbox::Inbox;
-use crate::offload::Offload;
+use crate::offload::Helpers;
 use crate::time::Timers;
 use crate::uring::Driver;
 
@@ -31,7 +31,7 @@ pub(crate) struct Shard {
 pub(crate) enum Backend {
     Ring {
         driver: Driver,
-        offload: Arc<Offload>,
+        helpers: Helpers,
     },
     #[cfg(feature = "sim")]
     Sim(Rc<crate::sim::Core>),

@@ -11,9 +11,9 @@ use std::thread;
 use std::time::Duration;
 
 use crate::buf::Pool;
-use crate::executor::Executor;
+use crate::executor::{Executor, Priority};
 use crate::mailbox::Inbox;
-use crate::offload::Offload;
+use crate::offload::{Helpers, Offload};
 use crate::shard::{self, Backend, Shard, ShardId};
 use crate::sys;
 use crate::threads::Event;
@@ -24,8 +24,24 @@ use crate::uring::Driver;
 const TASKS_PER_TURN: usize = 256;
 /// How long the end waits for what drives have not answered.
 const END_WAIT_MAX: Duration = Duration::from_secs(5);
+/// Of a shard's time while others are ready background tasks may have a part in so many.
+const BACKGROUND_PART: u64 = 10;
+/// How much of that they may save up, and how much more than they may have they are held to: one that keeps the shard for long
+/// must not keep all others from it for ten times as long.
+const CREDIT_MAX: Duration = Duration::from_millis(1);
+const DEBT_MAX: Duration = Duration::from_millis(5);
+/// Of a shard with nothing else to do they have so much at a time: then it looks whether there is something.
+const BACKGROUND_SLICE: Duration = Duration::from_micros(100);
+/// How much nicer than a shard a helper of the background is: 110 against 1,024 of a core that both want (sched(7)). With 5, 335,
+/// two of them take more than half load leaves.
+const BACKGROUND_NICER: i32 = 10;
 /// More shards than any machine has cores; keeps typing errors from starting a million threads.
 const SHARDS_MAX: u16 = 1024;
+
+static BACKGROUND: telemetry::Counter = telemetry::Counter::new(
+    "hafiz_shard_background_microseconds_total",
+    "Time the shards spent on what nobody waits for.",
+);
 
 pub type LocalFuture = Pin<Box<dyn Future<Output = ()>>>;
 
@@ -36,7 +52,7 @@ pub struct Config {
     pub pin: Option<Vec<usize>>,
     /// Rounded up to `buf::ARENA_BYTES_MIN`.
     pub buffers_bytes_per_shard: usize,
-    /// Helper threads for `offload`, shared by all shards; at least 1.
+    /// Helper threads of each priority for `offload`, shared by all shards; at least 1.
     pub offload_threads: usize,
 }
 
@@ -69,7 +85,7 @@ impl std::error::Error for StartError {}
 /// What the threads of one run share.
 struct Run {
     inboxes: Arc<[Arc<Inbox>]>,
-    offload: Arc<Offload>,
+    helpers: Helpers,
     config: Config,
     cores: Vec<usize>,
     mains_left: AtomicUsize,
@@ -102,7 +118,7 @@ pub fn run(
     let inboxes = inboxes.map_err(|error| StartError::System("create an eventfd".to_owned(), error))?;
     let run = Arc::new(Run {
         inboxes,
-        offload: Offload::new(),
+        helpers: Helpers::new(),
         mains_left: AtomicUsize::new(config.shards as usize),
         config,
         cores,
@@ -110,42 +126,57 @@ pub fn run(
     });
     // Helpers stay off the shards' cores when there are others.
     let others: Vec<usize> = allowed.into_iter().filter(|core| !run.cores.contains(core)).collect();
-    let mut helpers = Vec::new();
-    let mut started = Ok(());
-    let spawn_helper = move |offload: Arc<Offload>, name: String| {
-        let others = others.clone();
-        spawn_thread(name, move || {
-            if !others.is_empty() {
-                pin(&others);
-            }
-            offload.work();
-        })
-    };
-    for i in 0..run.config.offload_threads.max(1) {
-        match spawn_helper(run.offload.clone(), format!("helper-{i}")) {
-            Ok(helper) => helpers.push(helper),
-            Err(error) => started = Err(error),
-        }
-    }
-    let (offload, threads) = (run.offload.clone(), run.config.offload_threads.max(1));
-    let watch = spawn_thread("helper-watch".to_owned(), move || {
-        offload.watch(threads, |offload, number| spawn_helper(offload, format!("helper-{}", threads + number)).is_ok());
-    });
-    match watch {
-        Ok(watch) => helpers.push(watch),
-        Err(error) => started = Err(error),
-    }
+    let mut threads = Vec::new();
+    let started = [Priority::Foreground, Priority::Background]
+        .into_iter()
+        .try_for_each(|priority| start_helpers(&run, priority, &others, &mut threads));
     let started = started.and_then(|()| start_shards(&run, main));
-    run.offload.close();
-    if !run.offload.wait_until_idle(END_WAIT_MAX) {
+    if !run.helpers.end(END_WAIT_MAX) {
         // They end with the process.
         telemetry::warn!("helpers have not ended: some drive does not answer");
         return started;
     }
-    for helper in helpers {
+    for helper in threads {
         helper.join().expect("a panic on a helper has aborted the process");
     }
     started
+}
+
+/// Starts the helpers of one priority, and who looks after them.
+fn start_helpers(
+    run: &Run,
+    priority: Priority,
+    cores: &[usize],
+    started: &mut Vec<thread::JoinHandle<()>>,
+) -> Result<(), StartError> {
+    let name = match priority {
+        Priority::Foreground => "helper",
+        Priority::Background => "background",
+    };
+    let (offload, count) = (run.helpers.of(priority), run.config.offload_threads.max(1));
+    let cores = cores.to_vec();
+    let spawn_helper = move |offload: Arc<Offload>, number: usize| {
+        let cores = cores.clone();
+        spawn_thread(format!("{name}-{number}"), move || {
+            if !cores.is_empty() {
+                pin(&cores);
+            }
+            if priority == Priority::Background
+                && let Err(error) = sys::be_nicer(BACKGROUND_NICER)
+            {
+                telemetry::warn!("a helper thread does not give way"; error = error);
+            }
+            offload.work();
+        })
+    };
+    for number in 0..count {
+        started.push(spawn_helper(offload.clone(), number)?);
+    }
+    let watched = offload.clone();
+    started.push(spawn_thread(format!("{name}-watch"), move || {
+        watched.watch(count, |offload, number| spawn_helper(offload, count + number).is_ok());
+    })?);
+    Ok(())
 }
 
 fn start_shards(
@@ -220,7 +251,7 @@ fn build(run: &Arc<Run>, id: ShardId) -> Result<Rc<Shard>, StartError> {
         executor: Executor::new(),
         timers: Timers::default().into(),
         pool,
-        backend: Backend::Ring { driver, offload: run.offload.clone() },
+        backend: Backend::Ring { driver, helpers: run.helpers.clone() },
         to_wake: Vec::new().into(),
     }))
 }
@@ -238,25 +269,30 @@ fn live(run: &Arc<Run>, shard: &Rc<Shard>, main: LocalFuture) {
             }
         }
     }));
-    let driver = shard.driver();
-    let inbox = shard.inbox();
+    let (driver, inbox, executor) = (shard.driver(), shard.inbox(), &shard.executor);
+    let mut background = Background::default();
     loop {
-        inbox.drain(&shard.executor);
+        inbox.drain(executor);
         shard.pool.take_returned();
-        shard.timers.borrow_mut().fire(time::Instant::now());
-        for _ in 0..shard.executor.ready_len().min(TASKS_PER_TURN) {
-            shard.executor.run_one(0);
+        let began = time::Instant::now();
+        shard.timers.borrow_mut().fire(began);
+        for _ in 0..executor.ready_len(Priority::Foreground).min(TASKS_PER_TURN) {
+            executor.run_one(Priority::Foreground, 0);
         }
-        for to in shard.to_wake.take() {
-            let inbox = &shard.inboxes[to as usize];
-            if inbox.take_sleeping() {
-                driver.wake_ring(inbox.ring_fd(), to);
-            }
-        }
+        wake_others(shard);
         if run.stop.load(Ordering::SeqCst) {
             break;
         }
-        if shard.executor.ready_len() > 0 {
+        if executor.ready_len(Priority::Background) > 0 {
+            let others = began.elapsed();
+            driver.submit();
+            // Whoever was answered just now comes first.
+            let is_alone = executor.ready_len(Priority::Foreground) == 0;
+            if let Some(slice) = background.slice(others, is_alone) {
+                background.had(run_background(executor, slice), is_alone);
+                wake_others(shard);
+            }
+        } else if executor.ready_len(Priority::Foreground) > 0 {
             driver.submit();
         } else if inbox.prepare_sleep() {
             let deadline = shard.timers.borrow().next();
@@ -265,6 +301,60 @@ fn live(run: &Arc<Run>, shard: &Rc<Shard>, main: LocalFuture) {
         } else {
             driver.submit();
         }
+    }
+}
+
+/// Wakes the shards that sleep and were sent something.
+fn wake_others(shard: &Shard) {
+    for to in shard.to_wake.take() {
+        let inbox = &shard.inboxes[to as usize];
+        if inbox.take_sleeping() {
+            shard.driver().wake_ring(inbox.ring_fd(), to);
+        }
+    }
+}
+
+/// Polls background tasks for so long, one at least. How long that took.
+fn run_background(executor: &Executor, slice: Duration) -> Duration {
+    let began = time::Instant::now();
+    loop {
+        executor.run_one(Priority::Background, 0);
+        let took = began.elapsed();
+        if took >= slice || executor.ready_len(Priority::Background) == 0 {
+            return took;
+        }
+    }
+}
+
+/// How much of a shard's time background tasks may have.
+#[derive(Default)]
+struct Background {
+    /// What they may have although others are ready, in nanoseconds. Below zero after one that took long.
+    credit: i64,
+    /// Nanoseconds that are not in the counter yet.
+    uncounted: u64,
+}
+
+impl Background {
+    /// For how long background tasks may be polled after a turn in which they waited and `others` had so much; `None`: not now.
+    fn slice(&mut self, others: Duration, is_alone: bool) -> Option<Duration> {
+        if is_alone {
+            self.credit = self.credit.max(0);
+            return Some(BACKGROUND_SLICE);
+        }
+        let part = others.as_nanos() as i64 / (BACKGROUND_PART as i64 - 1);
+        self.credit = (self.credit + part).min(CREDIT_MAX.as_nanos() as i64);
+        (self.credit > 0).then_some(Duration::from_nanos(self.credit as u64))
+    }
+
+    /// They have had so much.
+    fn had(&mut self, time: Duration, is_alone: bool) {
+        if !is_alone {
+            self.credit = (self.credit - time.as_nanos() as i64).max(-(DEBT_MAX.as_nanos() as i64));
+        }
+        self.uncounted += time.as_nanos() as u64;
+        BACKGROUND.add(self.uncounted / 1000);
+        self.uncounted %= 1000;
     }
 }
 

@@ -29,7 +29,7 @@ use std::time::Duration;
 
 pub(crate) use self::core::{Core, core, pause};
 use crate::buf::Pool;
-use crate::executor::Executor;
+use crate::executor::{Executor, Priority};
 use crate::mailbox::Inbox;
 use crate::shard::{self, Backend, Shard, ShardId};
 use crate::time::{Instant, Timers};
@@ -199,8 +199,10 @@ impl World {
                 shard.pool.take_returned();
                 shard.timers.borrow_mut().fire(now);
             });
-            if shard.executor.ready_len() > 0 {
-                ready.push((number, shard));
+            let [foreground, background] =
+                [Priority::Foreground, Priority::Background].map(|priority| shard.executor.ready_len(priority));
+            if foreground + background > 0 {
+                ready.push((number, shard, foreground, background));
             }
         }
         if ready.is_empty() {
@@ -210,10 +212,14 @@ impl World {
             self.core.set_now(next.min(end.as_nanos()));
             return true;
         }
-        let (number, shard) = ready[self.core.below(ready.len() as u64) as usize];
-        let index = self.core.below(shard.executor.ready_len() as u64) as usize;
+        let (number, shard, foreground, background) = ready[self.core.below(ready.len() as u64) as usize];
+        let index = self.core.below((foreground + background) as u64) as usize;
         self.core.note(&[number as u64, index as u64]);
-        inside(shard, || shard.executor.run_one(index));
+        // Any order may be met: what waits behind may be first, or wait for long.
+        inside(shard, || match index.checked_sub(foreground) {
+            None => shard.executor.run_one(Priority::Foreground, index),
+            Some(index) => shard.executor.run_one(Priority::Background, index),
+        });
         // Work takes time, so that a loop of yields cannot hold the world still.
         self.core.set_now(self.core.now() + 1 + self.core.below(1000));
         true

@@ -3,6 +3,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use super::{BACKGROUND_SLICE, Background};
+use crate::executor::{self, Priority, spawn_as};
+use crate::sync::join_all;
 use crate::time::{Duration, Elapsed, Instant, sleep, timeout};
 use crate::{Config, ShardId, StartError, call, offload, run, run_alone, spawn, this_shard, yield_now};
 
@@ -184,4 +187,118 @@ fn a_signal_is_a_future_and_does_not_end_the_process() {
     assert!(sent.success());
     assert!(lines.any(|line| line.unwrap() == "got Terminate"));
     assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn a_task_that_somebody_waits_for_does_not_stand_behind_the_background() {
+    const BEHIND: usize = 1000;
+    // What the background may have before the next turn, 1 ms, is enough for a hundred of these.
+    const TOOK: Duration = Duration::from_micros(10);
+    run_alone(Config::new(1), || async {
+        let done = Rc::new(Cell::new(0));
+        let behind = (0..BEHIND).map(|_| {
+            let done = done.clone();
+            spawn_as(Priority::Background, async move {
+                let began = Instant::now();
+                while began.elapsed() < TOOK {}
+                done.set(done.get() + 1);
+            })
+        });
+        let behind: Vec<_> = behind.collect();
+        let seen = done.clone();
+        let before = spawn(async move { seen.get() }).await;
+        assert!(before <= 200, "{before} were before it");
+        join_all(behind).await;
+        assert_eq!(done.get(), BEHIND);
+    })
+    .unwrap();
+}
+
+#[test]
+fn the_background_goes_on_beside_tasks_that_are_always_ready() {
+    const TURNS_MAX: usize = 10_000_000;
+    run_alone(Config::new(1), || async {
+        let done = Rc::new(Cell::new(false));
+        let told = done.clone();
+        let behind = spawn_as(Priority::Background, async move {
+            for _ in 0..100 {
+                yield_now().await;
+            }
+            told.set(true);
+        });
+        let mut turns = 0;
+        while !done.get() && turns < TURNS_MAX {
+            turns += 1;
+            yield_now().await;
+        }
+        assert!(done.get(), "nothing came of it in {turns} turns");
+        behind.await;
+    })
+    .unwrap();
+}
+
+/// Turns in which others have so much each, and background tasks that are polled for `poll` at a time: the part they had.
+fn part_of_the_background(others: Duration, poll: Duration) -> f64 {
+    let (mut background, mut had) = (Background::default(), Duration::ZERO);
+    for _ in 0..10_000 {
+        let Some(slice) = background.slice(others, false) else { continue };
+        let mut took = poll;
+        while took < slice {
+            took += poll;
+        }
+        background.had(took, false);
+        had += took;
+    }
+    had.as_secs_f64() / (had + 10_000 * others).as_secs_f64()
+}
+
+#[test]
+fn the_background_has_a_tenth_of_a_shard_that_others_want() {
+    for others in [5, 1000, 5_000] {
+        for poll in [1, 20, 500] {
+            let part = part_of_the_background(Duration::from_micros(others), Duration::from_micros(poll));
+            assert!((0.09..0.11).contains(&part), "{others} us, polls of {poll} us: {part}");
+        }
+    }
+    // One that keeps the shard for long is held to some of it only.
+    let part = part_of_the_background(Duration::from_millis(1), Duration::from_millis(100));
+    assert!((0.6..0.7).contains(&part), "{part}");
+}
+
+#[test]
+fn the_background_has_all_of_a_shard_that_nobody_wants_and_owes_nothing_for_it() {
+    let mut background = Background::default();
+    for _ in 0..1000 {
+        assert_eq!(background.slice(Duration::ZERO, true), Some(BACKGROUND_SLICE));
+        background.had(Duration::from_millis(2), true);
+    }
+    assert!(background.slice(Duration::from_micros(1), false).is_some());
+    background.had(Duration::from_millis(3), false);
+    assert_eq!(background.slice(Duration::from_millis(1), false), None);
+    assert!(background.slice(Duration::ZERO, true).is_some());
+    assert!(background.slice(Duration::from_micros(1), false).is_some());
+}
+
+/// The priority of a task that the caller spawns, of one that it calls on the other shard, and of the helper that it has.
+async fn priorities() -> (Priority, Priority, String) {
+    let name = || std::thread::current().name().unwrap().to_owned();
+    let called = call(ShardId(1), || async { executor::priority() }).await;
+    (spawn(async { executor::priority() }).await, called, offload(name).await)
+}
+
+#[test]
+fn what_a_task_spawns_calls_and_offloads_is_of_its_priority() {
+    run(Config::new(2), |shard| {
+        Box::pin(async move {
+            if shard.0 == 1 {
+                return;
+            }
+            for (priority, name) in [(Priority::Background, "background-"), (Priority::Foreground, "helper-")] {
+                let (spawned, called, helper) = spawn_as(priority, priorities()).await;
+                assert_eq!((spawned, called), (priority, priority));
+                assert!(helper.starts_with(name), "{helper}");
+            }
+        })
+    })
+    .unwrap();
 }
