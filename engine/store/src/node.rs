@@ -322,7 +322,7 @@ impl Node {
         if !drive.is_usable() || !drive.begin_asking() {
             return None;
         }
-        Some(rt::spawn(async move {
+        Some(rt::spawn_foreground(async move {
             let answer = {
                 let _in_flight = drive.begin();
                 rt::file::fs_space(&drive.dir).await
@@ -395,7 +395,7 @@ impl Node {
                 // The last drive stays what it is: there is nothing to go on with.
                 drive.set_suspect();
                 let (Some(node), id) = (self.this.upgrade(), drive.id) else { return };
-                drop(rt::spawn(async move {
+                drop(rt::spawn_foreground(async move {
                     if let Err(error) = node.take_out(id, "i/o errors").await {
                         telemetry::error!("no more writes are accepted"; error = error);
                     }

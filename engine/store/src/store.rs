@@ -650,7 +650,7 @@ impl ShardStore {
         if self.node.is_restored() {
             return;
         }
-        drop(rt::spawn(space::run(local())));
+        drop(rt::spawn_background(space::run(local())));
         for partition in self.partitions.all() {
             let store = local();
             drop(rt::spawn(async move {

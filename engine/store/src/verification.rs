@@ -42,7 +42,7 @@ impl Store {
                 }
                 *verification = Verification::Running { began, so_far: Census::default() };
             }
-            drop(rt::spawn(async move { run(&node, began).await }));
+            drop(rt::spawn_background(async move { run(&node, began).await }));
         })
         .await;
     }

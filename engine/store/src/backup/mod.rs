@@ -80,7 +80,7 @@ impl Store {
                 }
                 *state = BackupState::Running { began, partitions_done: 0, partitions };
             }
-            drop(rt::spawn(async move {
+            drop(rt::spawn_background(async move {
                 let taken = take(&node, began, dir).await;
                 let ended = Timestamp(rt::time::wall_clock());
                 *lock(&node.backup) = match taken {

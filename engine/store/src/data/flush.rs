@@ -62,9 +62,9 @@ impl Flusher {
         while !self.is_covered(mark) {
             let changed = self.changed.wait();
             if self.submitted.get() == self.completed.get() {
-                // A task of its own: others wait for it too, and this caller may go away.
+                // A task of its own: others wait for it too, requests maybe, and this caller may go away.
                 self.submitted.set(self.submitted.get() + 1);
-                rt::spawn(self.clone().flush());
+                drop(rt::spawn_foreground(self.clone().flush()));
             }
             changed.await;
         }

@@ -254,14 +254,15 @@ impl Drive {
         self.wait_while(Drive::answers, operation).await
     }
 
-    /// Does something on the drive in a task of its own, and waits for it as long as the drive answers. `None`: it does not.
+    /// Does something on the drive in a task of its own, and waits for it as long as the drive answers. Of the foreground: the
+    /// drive is judged by the time that it takes. `None`: it does not.
     /// What was begun goes on then and counts as in flight until it ends, so that a drive that hangs in it is taken out in time.
     pub(crate) async fn attempt<T: 'static>(
         self: &Arc<Drive>,
         operation: impl Future<Output = T> + 'static,
     ) -> Option<T> {
         let drive = self.clone();
-        self.while_it_answers(&mut rt::spawn(async move {
+        self.while_it_answers(&mut rt::spawn_foreground(async move {
             let _in_flight = drive.begin();
             operation.await
         }))

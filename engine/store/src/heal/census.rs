@@ -434,6 +434,7 @@ async fn look_at(
     outcome: &mut Outcome,
     pace: &mut Pace,
 ) -> Option<()> {
+    pace.breathe().await;
     let checked = check(pieces, at, layout).await;
     let read = pieces.take_bytes_read();
     outcome.bytes_read += read;

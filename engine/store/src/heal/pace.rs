@@ -20,6 +20,9 @@ const PAUSES_MAX: u32 = 10;
 /// a drive that is slow anyway something must come of it.
 const REST_MAX: Duration = Duration::from_millis(20);
 
+/// How long a shard is kept at a time: requests wait so long.
+const BREATH: Duration = Duration::from_micros(200);
+
 /// The pace of one task.
 pub(super) struct Pace {
     node: Arc<Node>,
@@ -29,13 +32,16 @@ pub(super) struct Pace {
     due: Instant,
     /// When this piece was begun.
     began: Instant,
+    /// When others could have the shard.
+    breathed: Instant,
     /// Of a move for the rebalance: the drives that were used when it began.
     balance: Option<usize>,
 }
 
 impl Pace {
     pub(super) fn new(node: Arc<Node>, bytes_per_second: u64) -> Pace {
-        Pace { node, bytes_per_second, due: Instant::now(), began: Instant::now(), balance: None }
+        let now = Instant::now();
+        Pace { node, bytes_per_second, due: now, began: now, breathed: now, balance: None }
     }
 
     /// The pace at which a slot moves for the rebalance: it alone is read.
@@ -71,7 +77,16 @@ impl Pace {
             rt::yield_now().await;
         }
         self.began = Instant::now();
+        self.breathed = self.began;
         self.goes_on()
+    }
+
+    /// To be called for each stripe: lets others have the shard now and then.
+    pub(super) async fn breathe(&mut self) {
+        if self.breathed.elapsed() >= BREATH {
+            rt::yield_now().await;
+            self.breathed = Instant::now();
+        }
     }
 
     /// Operations on the drives on behalf of requests: all but those of healing. What waits for a drive that does not answer

@@ -119,7 +119,9 @@ impl Pieces {
                     .iter()
                     .map(|&(slot, from, pages)| {
                         let volume = self.volume.clone();
-                        rt::spawn(async move { volume.read_slot_to_heal(slot, SlotOffset(from), pages).await })
+                        rt::spawn_foreground(
+                            async move { volume.read_slot_to_heal(slot, SlotOffset(from), pages).await },
+                        )
                     })
                     .collect();
                 for (&(slot, from, pages), read) in some.iter().zip(reads) {

@@ -306,6 +306,7 @@ async fn fill(
             at = at.advance(1);
             continue;
         }
+        pace.breathe().await;
         let mut checked = check(&mut pieces, at, None).await;
         let mut stripe = checked.header.expect("it was just found");
         if !(checked.is_whole() && (checked.is_readable() || wanted_of(volume, &stripe, made, &checked).0.is_empty()))
@@ -459,7 +460,7 @@ impl NewSlot {
         let path = aside(&drive, volume.id, slot, node.heal.next_attempt());
         let mut making = {
             let (drive, path, slot_bytes) = (drive.clone(), path.clone(), volume.slot_bytes);
-            rt::spawn(async move {
+            rt::spawn_foreground(async move {
                 let _in_flight = drive.begin();
                 match rt::file::unlink(&path).await {
                     Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -531,7 +532,7 @@ impl NewSlot {
             self.unsynced += bytes.len();
             let sync = if self.unsynced >= SYNC_EVERY { Sync::Data } else { Sync::None };
             self.unsynced %= SYNC_EVERY;
-            self.pending.push_back(rt::spawn(async move {
+            self.pending.push_back(rt::spawn_foreground(async move {
                 let _in_flight = (drive.begin(), node.heal.begin());
                 file.write_shared_at(shared, at, sync).await
             }));
@@ -573,7 +574,7 @@ impl NewSlot {
         self.drive.while_it_answers(&mut ending).await.ok_or_else(silence)??;
         let (drive, path) = (self.drive.clone(), self.drive.volume_path(self.volume, self.slot));
         let (from, moves) = (self.path.clone(), page.moves);
-        let naming = rt::spawn(async move {
+        let naming = rt::spawn_foreground(async move {
             let _in_flight = drive.begin();
             if rt::file::exists(&path).await? {
                 // It is not this slot, as far as can be told; but nothing proves that nobody needs it.

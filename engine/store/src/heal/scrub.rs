@@ -48,9 +48,9 @@ const MEND_PAUSE: Duration = Duration::from_millis(10);
 
 /// Starts the tasks. On shard 0, when recovery is over.
 pub(crate) fn start(node: &Arc<Node>) {
-    drop(rt::spawn(serve_queue(node.clone())));
+    drop(rt::spawn_background(serve_queue(node.clone())));
     let node = node.clone();
-    drop(rt::spawn(async move {
+    drop(rt::spawn_background(async move {
         // Before anybody makes slots: what is being made looks like what was not finished.
         rebuild::remove_unfinished(&node).await;
         drop(rt::spawn(balance::run(node.clone())));
@@ -312,6 +312,7 @@ pub(super) async fn scrub(node: &Arc<Node>, volume: &Arc<Volume>, pace: &mut Pac
         };
         let counts = committed.as_ref().is_none_or(|extents| covers(volume.geometry, extents, at));
         if counts {
+            pace.breathe().await;
             let checked = check(&mut pieces, at, None).await;
             STRIPES_CHECKED.add(1);
             if !checked.is_readable() {

@@ -34,7 +34,7 @@ impl Node {
     pub(crate) async fn admit(self: &Arc<Node>, dir: PathBuf) -> std::result::Result<DriveId, AdmitError> {
         let node = self.clone();
         // A task of its own, so that a caller that goes away leaves no turn half taken.
-        rt::call(ShardId(0), move || async move { rt::spawn(admit_here(node, dir)).await }).await
+        rt::call(ShardId(0), move || async move { rt::spawn_foreground(admit_here(node, dir)).await }).await
     }
 
     /// Takes a drive out because the operator says so; unlike `take_out` it never makes the node refuse writes.
@@ -42,7 +42,7 @@ impl Node {
     /// Errors: `NotFound`, and `Unavailable` when data or the last copy of some tables would be lost, or too few drives left.
     pub(crate) async fn retire(self: &Arc<Node>, id: DriveId) -> Result<()> {
         let node = self.clone();
-        rt::call(ShardId(0), move || async move { rt::spawn(retire_here(node, id)).await }).await
+        rt::call(ShardId(0), move || async move { rt::spawn_foreground(retire_here(node, id)).await }).await
     }
 
     /// The volumes that could not be read any more without these drives. What hollow slots have does not count.

@@ -27,19 +27,19 @@ impl Node {
             return Ok(());
         }
         let node = self.clone();
-        // A task of its own, so that a caller that goes away leaves no turn half taken.
-        rt::call(ShardId(0), move || async move { rt::spawn(take_out_here(node, drive, why)).await }).await
+        // A task of its own, so that a caller that goes away leaves no turn half taken. Whoever took it, requests may wait for it.
+        rt::call(ShardId(0), move || async move { rt::spawn_foreground(take_out_here(node, drive, why)).await }).await
     }
 
     /// Takes drives out that have not answered for long, if nothing is lost by it. Called on shard 0.
     pub(super) async fn take_out_hung(self: &Arc<Node>, hung: Vec<DriveId>) {
-        rt::spawn(take_out_hung_here(self.clone(), hung)).await;
+        rt::spawn_foreground(take_out_hung_here(self.clone(), hung)).await;
     }
 
     /// Records that of these partitions' tables exactly the copies on these drives count from now on.
     pub(crate) async fn set_in_sync(self: &Arc<Node>, copies: Vec<(PartitionId, Vec<DriveId>)>) -> Result<()> {
         let node = self.clone();
-        rt::call(ShardId(0), move || async move { rt::spawn(set_in_sync_here(node, copies)).await }).await
+        rt::call(ShardId(0), move || async move { rt::spawn_foreground(set_in_sync_here(node, copies)).await }).await
     }
 }
 
@@ -51,7 +51,7 @@ pub(crate) async fn mend_topology(node: &Arc<Node>, drive: &Arc<Drive>) -> io::R
         return Ok(0);
     }
     let (mended, known) = (drive.clone(), topology.clone());
-    let mending = rt::spawn(async move { topology::file::mend(&mended.dir, &known).await });
+    let mending = rt::spawn_foreground(async move { topology::file::mend(&mended.dir, &known).await });
     match rt::time::timeout(EPOCH_WRITE_MAX, mending).await {
         Ok(mended) => mended,
         Err(rt::time::Elapsed) => {
@@ -211,7 +211,7 @@ pub(super) async fn write_everywhere(drives: &[Arc<Drive>], topology: &Topology)
             let (drive, topology) = (drive.clone(), topology.clone());
             // An earlier one that is still under way would write into the same files.
             drive.begin_epoch().then(|| {
-                rt::spawn(async move {
+                rt::spawn_foreground(async move {
                     let written = {
                         let _in_flight = drive.begin();
                         topology::file::write(&drive.dir, &topology).await

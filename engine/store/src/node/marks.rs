@@ -60,7 +60,7 @@ impl Node {
     pub(crate) async fn mark(self: &Arc<Node>, mark: Mark) -> Result<()> {
         let node = self.clone();
         // A task of its own, so that a caller that goes away leaves no turn half taken.
-        rt::call(ShardId(0), move || async move { rt::spawn(mark_here(node, mark)).await }).await
+        rt::call(ShardId(0), move || async move { rt::spawn_foreground(mark_here(node, mark)).await }).await
     }
 }
 

@@ -25,7 +25,7 @@ pub(super) async fn write(node: &Node) {
         .filter(is_in)
         .map(|drive| {
             let (drive, bytes) = (drive.clone(), bytes.clone());
-            rt::spawn(async move { drive.while_answering(write_on(&drive, bytes)).await })
+            rt::spawn_foreground(async move { drive.while_answering(write_on(&drive, bytes)).await })
         })
         .collect();
     for write in writes {

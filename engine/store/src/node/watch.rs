@@ -111,7 +111,7 @@ fn look(drives: &[Arc<Drive>], memories: &mut [Memory]) -> bool {
     if (0..drives.len()).any(is_waiting) {
         // Others that have nothing to do show by a read that they could.
         let idle = drives.iter().filter(|drive| drive.is_usable() && drive.progress().0 == 0);
-        idle.for_each(|drive| drop(rt::spawn(probe(drive.clone()))));
+        idle.for_each(|drive| drop(rt::spawn_foreground(probe(drive.clone()))));
     }
     moved.contains(&true)
 }
@@ -120,7 +120,7 @@ impl Node {
     /// Has a drive read something: if it does not answer, that is noticed. Never waits.
     pub(crate) fn ask_whether_it_answers(&self, drive: &Arc<Drive>) {
         if drive.is_usable() && drive.progress().0 == 0 {
-            drop(rt::spawn(probe(drive.clone())));
+            drop(rt::spawn_foreground(probe(drive.clone())));
         }
     }
 }

@@ -1,5 +1,6 @@
 //! From the memtable into the tree and its copies, then let go.
 
+use std::cell::Cell;
 use std::fmt;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -132,9 +133,23 @@ impl Partition {
         }
         !state.sealed.is_empty()
             || (self.recopy.get() && state.ckpt.position.is_some())
-            || state.memtable.bytes() >= self.memtable_bytes
+            || self.is_full_of(&state)
             || state.checks >= AGE_CHECKS
             || self.is_far_behind(state.logged_at_seal)
+    }
+
+    /// Whether the memtable has all it should have: at twice as much commits are refused.
+    pub(super) fn is_full(&self) -> bool {
+        self.is_full_of(&self.state.borrow())
+    }
+
+    fn is_full_of(&self, state: &State) -> bool {
+        state.memtable.bytes() >= self.memtable_bytes
+    }
+
+    /// Whether such a flush waits or is under way. The urgent ones do not stand behind the others.
+    pub(super) fn flush_queued(&self, is_urgent: bool) -> &Cell<bool> {
+        &self.flush_queued[usize::from(is_urgent)]
     }
 
     fn is_far_behind(&self, sealed: Logged) -> bool {

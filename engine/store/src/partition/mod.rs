@@ -130,8 +130,8 @@ pub(crate) struct Partition {
     told: Cell<bool>,
     /// The copies are others than those of the last flush.
     recopy: Cell<bool>,
-    /// The flusher has a task for it.
-    flush_queued: Cell<bool>,
+    /// The flusher has a task for it; and an urgent one.
+    flush_queued: [Cell<bool>; 2],
     /// Number of memtables let go: a look-up that spans one may be out of date.
     released: Cell<u64>,
 }
@@ -208,7 +208,7 @@ impl Partition {
             without_others: Cell::new(false),
             told: Cell::new(false),
             recopy: Cell::new(behind),
-            flush_queued: Cell::new(false),
+            flush_queued: Default::default(),
             released: Cell::new(0),
             stream,
         };

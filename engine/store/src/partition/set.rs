@@ -57,7 +57,8 @@ impl Stream {
 pub(crate) struct Partitions {
     stream: Rc<Stream>,
     partitions: RefCell<BTreeMap<PartitionId, Rc<Partition>>>,
-    flushes: Rc<Semaphore>,
+    /// And of urgent ones, which wait for none of the others.
+    pub(super) flushes: [Rc<Semaphore>; 2],
     stopping: Cell<bool>,
     any_failed: Cell<bool>,
 }
@@ -79,7 +80,7 @@ impl Partitions {
         Rc::new(Partitions {
             stream: Rc::default(),
             partitions: RefCell::default(),
-            flushes: Semaphore::new(FLUSHES_MAX),
+            flushes: [Semaphore::new(FLUSHES_MAX), Semaphore::new(FLUSHES_MAX)],
             stopping: Cell::new(false),
             any_failed: Cell::new(false),
         })
@@ -135,8 +136,11 @@ impl Partitions {
                     drop(rt::spawn(async move { partition.leave_silent(copies).await }));
                 }
                 let due = partition.is_due(regular) || (regular && eager.is_some());
-                if due && !partition.flush_queued.replace(true) {
-                    drop(rt::spawn(self.clone().flush_one(partition, upkeep.clone())));
+                // Soon its commits would be refused.
+                let is_urgent = partition.is_full();
+                if due && !partition.flush_queued(is_urgent).replace(true) {
+                    let flush = self.clone().flush_one(partition, upkeep.clone(), is_urgent);
+                    drop(if is_urgent { rt::spawn_foreground(flush) } else { rt::spawn_background(flush) });
                 }
             }
             // It makes no difference which of the two it was.
@@ -144,8 +148,8 @@ impl Partitions {
         }
     }
 
-    async fn flush_one(self: Rc<Self>, partition: Rc<Partition>, upkeep: Rc<dyn Upkeep>) {
-        let permit = self.flushes.acquire(1).await;
+    async fn flush_one(self: Rc<Self>, partition: Rc<Partition>, upkeep: Rc<dyn Upkeep>, is_urgent: bool) {
+        let permit = self.flushes[usize::from(is_urgent)].acquire(1).await;
         if self.stopping.get() {
             return;
         }
@@ -158,7 +162,7 @@ impl Partitions {
             // Every commit asks again while a memtable is too large.
             rt::time::sleep(CHECK_EVERY).await;
         }
-        partition.flush_queued.set(false);
+        partition.flush_queued(is_urgent).set(false);
     }
 
     /// Ends the flusher; flushes on their way go on.

@@ -14,7 +14,7 @@ use std::rc::Rc;
 use rt::ShardId;
 
 use super::reserve;
-use super::volumes::Census;
+use super::volumes::{self, Census};
 use crate::error::{Error, Result};
 use crate::format::batch::Address;
 use crate::format::record::{Body, PartRecord, Record};
@@ -39,8 +39,8 @@ const SPARSE_PERCENT_FULL: u64 = 90;
 const ENTRY_BYTES: u64 = 288;
 /// What batches lose to headers and to the ends of pages, in percent of what is in them.
 const BATCH_LOSS_PERCENT: u64 = 25;
-/// Bodies that one shard moves at a time.
-const MOVES_MAX: usize = 128;
+/// Bodies that one shard moves at a time: they wait for memory before requests do.
+const MOVES_MAX: usize = 64;
 /// Volumes compacted in one round.
 const VICTIMS_MAX: usize = 64;
 /// A walk over the index is not begun for less than this share of a volume's room, in percent of one volume.
@@ -82,7 +82,15 @@ pub(super) async fn compact_log_volumes(store: &Rc<ShardStore>) -> Result<()> {
     let victims: HashSet<VolumeId> = sparse.into_iter().map(|sparse| sparse.volume).collect();
     for shard in 0..rt::shard_count() {
         let victims = victims.clone();
-        on_shard(ShardId(shard), move |store| async move { compact_shard(&store, victims).await }).await?;
+        let compact = on_shard(ShardId(shard), move |store| async move { compact_shard(&store, victims).await });
+        let (mut compacting, mut freed) = (rt::spawn(compact), Ok(()));
+        // It may take minutes where requests leave little: what is dead meanwhile goes meanwhile.
+        loop {
+            match rt::time::timeout(super::pause(store), &mut compacting).await {
+                Ok(outcome) => break outcome.and(freed)?,
+                Err(rt::time::Elapsed) => freed = volumes::free_dead_volumes(store).await.and(freed),
+            }
+        }
     }
     Ok(())
 }
@@ -225,11 +233,10 @@ impl Holder {
 /// Moves what `key` has in `victims`, one body at a time.
 async fn relocate(
     store: &Rc<ShardStore>,
-    partition: &Partition,
+    partition: &Rc<Partition>,
     key: &[u8],
-    victims: &HashSet<VolumeId>,
+    victims: &Rc<HashSet<VolumeId>>,
 ) -> Result<()> {
-    let upload = keys::parse_upload(key).map(|part| keys::upload(part.bucket, &part.key, part.upload));
     loop {
         let Some(found) = find(partition, key, View::Durable).await? else { return Ok(()) };
         let Some((old, crc)) = found.first_in(victims) else { return Ok(()) };
@@ -240,32 +247,57 @@ async fn relocate(
             Err(ReadError::Stale) => return Ok(()),
             Err(ReadError::Failed(error)) => return Err(error),
         };
-        let body = if found.is_in_pieces() {
+        let (store, partition, key, victims) = (store.clone(), partition.clone(), key.to_vec(), victims.clone());
+        let (old, is_piece) = ((old, crc), found.is_in_pieces());
+        let moving = Move { store, partition, key, victims, old, is_piece };
+        // Nor is the lock held while requests have the shard.
+        if !rt::spawn_foreground(moving.commit(bytes)).await? {
+            return Ok(());
+        }
+    }
+}
+
+/// A small body that lies in one of `victims` and moves.
+struct Move {
+    store: Rc<ShardStore>,
+    partition: Rc<Partition>,
+    key: Vec<u8>,
+    victims: Rc<HashSet<VolumeId>>,
+    old: (Address, u32),
+    is_piece: bool,
+}
+
+impl Move {
+    /// Commits the body again, if the key still has it there; whether something else of the key may have to move.
+    async fn commit(self, bytes: Vec<u8>) -> Result<bool> {
+        let Move { store, partition, key, victims, old: (old, crc), is_piece } = self;
+        let body = if is_piece {
             // A piece's address has no fixed place in the record, so it moves to a data volume.
-            match put_apart(store, &bytes).await {
+            match put_apart(&store, &bytes).await {
                 // On full drives no data volume is made: the others can move all the same.
-                Err(Error::Full) => return Ok(()),
+                Err(Error::Full) => return Ok(false),
                 put => put?,
             }
         } else {
             let len = bytes.len() as u32;
             PutBody::Small { body: SmallBody::from(bytes), crc, len }
         };
-        let lock = partition.lock(upload.as_deref().unwrap_or(key)).await?;
+        let upload = keys::parse_upload(&key).map(|part| keys::upload(part.bucket, &part.key, part.upload));
+        let lock = partition.lock(upload.as_deref().unwrap_or(&key)).await?;
         if let Some(upload) = &upload
             && partition.get(upload, View::Decided).await?.is_none()
         {
-            return Ok(());
+            return Ok(false);
         }
         // Once nothing of the key is pending its address is what a reader sees.
-        partition.settle(key).await;
-        let Some(mut holder) = find(partition, key, View::Decided).await? else { return Ok(()) };
-        let is_same = holder.first_in(victims) == Some((old, crc)) || planted::is(Bug::CompactionBlind);
-        if !is_same || holder.is_in_pieces() != found.is_in_pieces() {
-            continue;
+        partition.settle(&key).await;
+        let Some(mut holder) = find(&partition, &key, View::Decided).await? else { return Ok(false) };
+        let is_same = holder.first_in(&victims) == Some((old, crc)) || planted::is(Bug::CompactionBlind);
+        if !is_same || holder.is_in_pieces() != is_piece {
+            return Ok(true);
         }
         let mut change = Change::default();
-        let (body, holds) = change.attach(body, key);
+        let (body, holds) = change.attach(body, &key);
         change.release(&Body::Small { address: old, crc });
         match holder.body_mut() {
             Body::Pieces(pieces) => {
@@ -277,12 +309,13 @@ async fn relocate(
             }
             whole => *whole = body,
         }
-        change.put_with_body(key.to_vec(), holder.encode());
+        change.put_with_body(key, holder.encode());
         let (_, ticket) = partition.decide(store.log(), |_| change)?;
         drop(lock);
         ticket.await?;
         drop(holds);
         MOVED_BYTES.add(u64::from(old.len));
+        Ok(true)
     }
 }
 

@@ -50,17 +50,29 @@ pub(crate) async fn run(store: Rc<ShardStore>) {
         reserve::refill(store.node()).await;
     }
     while !store.is_closing() {
-        let pause = if store.node().is_full() { FULL_PASS_EVERY } else { PASS_EVERY };
-        rt::time::sleep(store.node().config.upkeep_every().unwrap_or(pause)).await;
+        rt::time::sleep(pause(&store)).await;
         let _pass = store.reclaiming().await;
         if store.is_closing() {
             return;
         }
-        if let Err(error) = pass(&store).await {
+        let reclaimed = if store.node().is_full() {
+            // Writers wait for it.
+            let store = store.clone();
+            rt::spawn_foreground(async move { pass(&store).await }).await
+        } else {
+            pass(&store).await
+        };
+        if let Err(error) = reclaimed {
             PASSES_FAILED.add(1);
             telemetry::warn!("space not reclaimed, tried again later: {error}");
         }
     }
+}
+
+/// Between two passes.
+fn pause(store: &ShardStore) -> Duration {
+    let usual = if store.node().is_full() { FULL_PASS_EVERY } else { PASS_EVERY };
+    store.node().config.upkeep_every().unwrap_or(usual)
 }
 
 /// One pass: everything that can be freed now is. What fails does not keep the rest from being freed; the last error.
@@ -73,7 +85,9 @@ pub(crate) async fn pass(store: &Rc<ShardStore>) -> Result<()> {
         store.node().refresh_space().await;
         outcome = volumes::free_dead_volumes(store).await.and(outcome);
         outcome = compact::compact_log_volumes(store).await.and(outcome);
-        reserve::refill(store.node()).await;
+        let node = store.node().clone();
+        // The log may wait for the reserve's turn.
+        rt::spawn_foreground(async move { reserve::refill(&node).await }).await;
     }
     outcome
 }

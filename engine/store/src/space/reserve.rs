@@ -157,7 +157,7 @@ pub(crate) async fn look(node: &Node) {
 pub(crate) async fn give_volume(node: &Arc<Node>) -> Option<u64> {
     let node = node.clone();
     // A task of its own, so that a caller that goes away leaves no turn half taken.
-    rt::call(ShardId(0), move || async move { rt::spawn(give_volume_here(node)).await }).await
+    rt::call(ShardId(0), move || async move { rt::spawn_foreground(give_volume_here(node)).await }).await
 }
 
 async fn give_volume_here(node: Arc<Node>) -> Option<u64> {
@@ -189,7 +189,7 @@ pub(crate) async fn give_tables(node: &Arc<Node>) {
                 }
             }
         };
-        rt::spawn(give).await;
+        rt::spawn_foreground(give).await;
     })
     .await;
 }

@@ -329,7 +329,8 @@ impl Making {
         for (slot, drive) in making.drives.iter().cloned().enumerate() {
             let (making, first_page) = (making.clone(), page.encode(slot));
             let (id, slot_bytes) = (page.volume, page.slot_bytes);
-            drop(rt::spawn(async move {
+            // Requests may wait for the volume, whoever has it made.
+            drop(rt::spawn_foreground(async move {
                 let result = make_slot(&drive, id, slot, slot_bytes, &first_page).await;
                 making.made.borrow_mut()[slot] = Some(result);
                 making.changed.notify();
