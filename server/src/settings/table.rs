@@ -477,7 +477,7 @@ pub(crate) const TABLE: &[Setting] = &[
         section: "Machine",
         shape: Shape::One("N"),
         default: Preset::Later("one for two shards, 2 to 8"),
-        doc: "Threads for what blocks: index flushes, compaction, directory operations.",
+        doc: "Threads for what blocks: reads of index tables, names of files. As many again, which give way to the shards, write and merge tables.",
         set: |settings, words| {
             settings.helpers = Some(number(one(words)?, 1, 256)? as usize);
             Ok(())
