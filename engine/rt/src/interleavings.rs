@@ -12,6 +12,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use shuttle::scheduler::{PctScheduler, RandomScheduler};
 use shuttle::{Runner, thread};
@@ -220,7 +221,7 @@ async fn offload(helpers: Arc<Offload>, value: usize) -> usize {
 
 /// Runs a shard beside two helpers, and ends these afterwards.
 fn with_helpers<F: Future<Output = ()> + 'static>(main: impl FnOnce(Arc<Offload>) -> F) {
-    let offload = Offload::new(Duration::from_millis(500));
+    let offload = Offload::new(2, Duration::from_millis(500));
     let helpers: Vec<_> = (0..2)
         .map(|_| {
             let offload = offload.clone();

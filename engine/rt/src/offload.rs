@@ -51,8 +51,10 @@ pub(crate) struct Helpers {
 }
 
 impl Helpers {
-    pub(crate) fn new() -> Helpers {
-        Helpers { foreground: Offload::new(STUCK_AFTER), background: Offload::new(STUCK_BEHIND_AFTER) }
+    /// `threads`: of each priority, for `work`.
+    pub(crate) fn new(threads: usize) -> Helpers {
+        let foreground = Offload::new(threads, STUCK_AFTER);
+        Helpers { foreground, background: Offload::new(threads, STUCK_BEHIND_AFTER) }
     }
 
     pub(crate) fn of(&self, priority: Priority) -> &Arc<Offload> {
@@ -76,12 +78,15 @@ pub(crate) struct Offload {
     work: Condvar,
     /// For whoever looks after the helpers.
     watched: Condvar,
+    /// Those that are there from the start.
+    threads: usize,
     stuck_after: Duration,
 }
 
 impl Offload {
-    pub(crate) fn new(stuck_after: Duration) -> Arc<Offload> {
-        Arc::new(Offload { queue: Mutex::default(), work: Condvar::new(), watched: Condvar::new(), stuck_after })
+    pub(crate) fn new(threads: usize, stuck_after: Duration) -> Arc<Offload> {
+        let (queue, work, watched) = (Mutex::default(), Condvar::new(), Condvar::new());
+        Arc::new(Offload { queue, work, watched, threads, stuck_after })
     }
 
     fn stuck(&self, queue: &Queue) -> usize {
@@ -137,7 +142,7 @@ impl Offload {
 
     /// Makes a helper for each one that has been at its job for long, so that a drive that hangs does not take all of them,
     /// until the queue is closed. `spawn` makes a thread that does `work`.
-    pub(crate) fn watch(self: &Arc<Self>, threads: usize, spawn: impl Fn(Arc<Offload>, usize) -> bool) {
+    pub(crate) fn watch(self: &Arc<Self>, spawn: impl Fn(Arc<Offload>, usize) -> bool) {
         let mut queue = self.lock();
         while !queue.closed {
             let wanted = self.stuck(&queue).min(EXTRA_MAX);
@@ -153,7 +158,7 @@ impl Offload {
                 }
                 queue.extra -= 1;
             }
-            let busy = !queue.jobs.is_empty() || queue.begun.len() >= threads;
+            let busy = queue.begun.len() + queue.jobs.len() > self.threads;
             queue = if busy {
                 let wait = self.watched.wait_timeout(queue, LOOK_EVERY);
                 wait.unwrap_or_else(PoisonError::into_inner).0
@@ -199,10 +204,11 @@ impl Offload {
                 return Poll::Pending;
             }
             queue.jobs.push_back(taken);
-            let is_first = queue.jobs.len() == 1;
+            // As many jobs as there are helpers need nobody else, be they stuck.
+            let busy = queue.begun.len() + queue.jobs.len() > self.threads;
             drop(queue);
             self.work.notify_one();
-            if is_first {
+            if busy {
                 self.watched.notify_one();
             }
             Poll::Ready(())

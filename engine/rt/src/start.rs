@@ -118,7 +118,7 @@ pub fn run(
     let inboxes = inboxes.map_err(|error| StartError::System("create an eventfd".to_owned(), error))?;
     let run = Arc::new(Run {
         inboxes,
-        helpers: Helpers::new(),
+        helpers: Helpers::new(config.offload_threads.max(1)),
         mains_left: AtomicUsize::new(config.shards as usize),
         config,
         cores,
@@ -174,7 +174,7 @@ fn start_helpers(
     }
     let watched = offload.clone();
     started.push(spawn_thread(format!("{name}-watch"), move || {
-        watched.watch(count, |offload, number| spawn_helper(offload, count + number).is_ok());
+        watched.watch(|offload, number| spawn_helper(offload, count + number).is_ok());
     })?);
     Ok(())
 }
