@@ -213,11 +213,15 @@ async fn rebuild_all(node: &Arc<Node>) {
             waiting += u64::from(outcome == Outcome::NoDrive);
         }
         let node = node.clone();
-        under_way.push_back(rt::spawn(rt::call(ShardId(shard), move || async move {
+        // The next drive that fails would take data with it: requests do not come first then.
+        let missing = volume.missing_slots().count_ones();
+        let is_urgent = missing > 0 && missing >= u32::from(volume.geometry.parity);
+        let rebuilding = rt::call(ShardId(shard), move || async move {
             let rate = node.config.rebuild_bytes_per_second / u64::from(rt::shard_count());
             let mut pace = Pace::new(node.clone(), rate);
             rebuild(&node, &volume, &mut pace).await
-        })));
+        });
+        under_way.push_back(if is_urgent { rt::spawn_foreground(rebuilding) } else { rt::spawn(rebuilding) });
     }
     for rebuilding in under_way {
         waiting += u64::from(rebuilding.await == Outcome::NoDrive);
