@@ -18,7 +18,7 @@ type TaskFuture = Pin<Box<dyn Future<Output = ()>>>;
 
 /// Who waits for a task. What a task spawns, calls on other shards or offloads is of its own priority, unless it says otherwise.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Priority {
+pub(crate) enum Priority {
     /// A request, or several of them.
     #[default]
     Foreground,

@@ -98,8 +98,8 @@ fn inbox(shard: u16) -> Arc<Inbox> {
     Arc::new(Inbox::new(ShardId(shard), Some(Event::new().expect("a model has no limits"))))
 }
 
-/// The life of a shard without a ring and without a background, in the order of `start::live`, until its main has ended and `left` is zero: it
-/// serves the others until they have ended, too.
+/// The life of a shard without a ring and without a background, in the order of `start::live`, until its main has ended and
+/// `left` is zero: it serves the others until they have ended, too.
 fn live(
     inbox: &Arc<Inbox>,
     left: &Arc<AtomicUsize>,

@@ -35,7 +35,7 @@ mod threads;
 pub mod time;
 mod uring;
 
-pub use executor::{JoinHandle, Priority, spawn, spawn_background, spawn_foreground, yield_now};
+pub use executor::{JoinHandle, spawn, spawn_background, spawn_foreground, yield_now};
 pub use mailbox::{MAILBOX_MESSAGES_MAX, call};
 pub use offload::{OFFLOAD_JOBS_MAX, offload};
 pub use shard::{ShardId, shard_count, this_shard};

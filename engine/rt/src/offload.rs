@@ -78,8 +78,8 @@ pub(crate) struct Offload {
     work: Condvar,
     /// For whoever looks after the helpers.
     watched: Condvar,
-    /// Those that are there from the start.
-    threads: usize,
+    /// Helpers that are there from the start.
+    pub(crate) threads: usize,
     stuck_after: Duration,
 }
 
@@ -87,6 +87,11 @@ impl Offload {
     pub(crate) fn new(threads: usize, stuck_after: Duration) -> Arc<Offload> {
         let (queue, work, watched) = (Mutex::default(), Condvar::new(), Condvar::new());
         Arc::new(Offload { queue, work, watched, threads, stuck_after })
+    }
+
+    /// Whether some job waits for another one to end.
+    fn is_short(&self, queue: &Queue) -> bool {
+        queue.begun.len() + queue.jobs.len() > self.threads
     }
 
     fn stuck(&self, queue: &Queue) -> usize {
@@ -158,8 +163,7 @@ impl Offload {
                 }
                 queue.extra -= 1;
             }
-            let busy = queue.begun.len() + queue.jobs.len() > self.threads;
-            queue = if busy {
+            queue = if self.is_short(&queue) {
                 let wait = self.watched.wait_timeout(queue, LOOK_EVERY);
                 wait.unwrap_or_else(PoisonError::into_inner).0
             } else {
@@ -204,11 +208,10 @@ impl Offload {
                 return Poll::Pending;
             }
             queue.jobs.push_back(taken);
-            // As many jobs as there are helpers need nobody else, be they stuck.
-            let busy = queue.begun.len() + queue.jobs.len() > self.threads;
+            let is_short = self.is_short(&queue);
             drop(queue);
             self.work.notify_one();
-            if busy {
+            if is_short {
                 self.watched.notify_one();
             }
             Poll::Ready(())

@@ -153,8 +153,8 @@ fn start_helpers(
         Priority::Foreground => "helper",
         Priority::Background => "background",
     };
-    let (offload, count) = (run.helpers.of(priority), run.config.offload_threads.max(1));
-    let cores = cores.to_vec();
+    let (offload, cores) = (run.helpers.of(priority), cores.to_vec());
+    let count = offload.threads;
     let spawn_helper = move |offload: Arc<Offload>, number: usize| {
         let cores = cores.clone();
         spawn_thread(format!("{name}-{number}"), move || {

@@ -254,9 +254,8 @@ impl Drive {
         self.wait_while(Drive::answers, operation).await
     }
 
-    /// Does something on the drive in a task of its own, and waits for it as long as the drive answers. Of the foreground: the
-    /// drive is judged by the time that it takes. `None`: it does not.
-    /// What was begun goes on then and counts as in flight until it ends, so that a drive that hangs in it is taken out in time.
+    /// Does something on the drive in a task of its own, and waits for it as long as the drive answers. `None`: it does not. In
+    /// the foreground, for the drive is judged by the time that it takes. What was begun goes on then and counts as in flight until it ends, so that a drive that hangs in it is taken out in time.
     pub(crate) async fn attempt<T: 'static>(
         self: &Arc<Drive>,
         operation: impl Future<Output = T> + 'static,

@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rt::ShardId;
 use rt::time::{Duration, Instant};
 
 use super::epoch::change;
@@ -15,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::format::topology::DRIVES_MAX;
 use crate::ids::DriveId;
 use crate::space;
-use crate::topology::{AdmitError, Found, OpenError, may_retire, may_shrink};
+use crate::topology::{AdmitError, Found, OpenError, in_own_task, may_retire, may_shrink};
 use crate::volume::Volume;
 
 /// How long a drive that is to leave waits for volumes that are being made, and how often it looks.
@@ -33,8 +32,7 @@ impl Node {
     /// is then admitted again as if it were empty.
     pub(crate) async fn admit(self: &Arc<Node>, dir: PathBuf) -> std::result::Result<DriveId, AdmitError> {
         let node = self.clone();
-        // A task of its own, so that a caller that goes away leaves no turn half taken.
-        rt::call(ShardId(0), move || async move { rt::spawn_foreground(admit_here(node, dir)).await }).await
+        in_own_task(move || admit_here(node, dir)).await
     }
 
     /// Takes a drive out because the operator says so; unlike `take_out` it never makes the node refuse writes.
@@ -42,7 +40,7 @@ impl Node {
     /// Errors: `NotFound`, and `Unavailable` when data or the last copy of some tables would be lost, or too few drives left.
     pub(crate) async fn retire(self: &Arc<Node>, id: DriveId) -> Result<()> {
         let node = self.clone();
-        rt::call(ShardId(0), move || async move { rt::spawn_foreground(retire_here(node, id)).await }).await
+        in_own_task(move || retire_here(node, id)).await
     }
 
     /// The volumes that could not be read any more without these drives. What hollow slots have does not count.

@@ -5,14 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use rt::ShardId;
-
 use super::{Node, lock, write};
 use crate::drive::Drive;
 use crate::error::{Error, Result};
 use crate::ids::{DriveId, PartitionId};
 use crate::space;
-use crate::topology::{self, Topology, may_shrink};
+use crate::topology::{self, Topology, in_own_task, may_shrink};
 
 /// A drive that has not written an epoch after so long is done without, if it can be.
 const EPOCH_WRITE_MAX: Duration = Duration::from_secs(20);
@@ -27,19 +25,19 @@ impl Node {
             return Ok(());
         }
         let node = self.clone();
-        // A task of its own, so that a caller that goes away leaves no turn half taken. Whoever took it, requests may wait for it.
-        rt::call(ShardId(0), move || async move { rt::spawn_foreground(take_out_here(node, drive, why)).await }).await
+        in_own_task(move || take_out_here(node, drive, why)).await
     }
 
     /// Takes drives out that have not answered for long, if nothing is lost by it. Called on shard 0.
     pub(super) async fn take_out_hung(self: &Arc<Node>, hung: Vec<DriveId>) {
-        rt::spawn_foreground(take_out_hung_here(self.clone(), hung)).await;
+        let node = self.clone();
+        in_own_task(move || take_out_hung_here(node, hung)).await;
     }
 
     /// Records that of these partitions' tables exactly the copies on these drives count from now on.
     pub(crate) async fn set_in_sync(self: &Arc<Node>, copies: Vec<(PartitionId, Vec<DriveId>)>) -> Result<()> {
         let node = self.clone();
-        rt::call(ShardId(0), move || async move { rt::spawn_foreground(set_in_sync_here(node, copies)).await }).await
+        in_own_task(move || set_in_sync_here(node, copies)).await
     }
 }
 

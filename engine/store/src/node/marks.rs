@@ -3,14 +3,12 @@
 
 use std::sync::Arc;
 
-use rt::ShardId;
-
 use super::Node;
 use super::epoch::change;
 use crate::drive::Drive;
 use crate::error::{Error, Result};
 use crate::ids::DriveId;
-use crate::topology::{Rebalance, Topology, may_shrink};
+use crate::topology::{Rebalance, Topology, in_own_task, may_shrink};
 
 /// A change of what is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,8 +57,7 @@ impl Node {
     /// Errors: `NotFound` when the drive is not among those that are in; `Unavailable` as of any change of the epoch.
     pub(crate) async fn mark(self: &Arc<Node>, mark: Mark) -> Result<()> {
         let node = self.clone();
-        // A task of its own, so that a caller that goes away leaves no turn half taken.
-        rt::call(ShardId(0), move || async move { rt::spawn_foreground(mark_here(node, mark)).await }).await
+        in_own_task(move || mark_here(node, mark)).await
     }
 }
 

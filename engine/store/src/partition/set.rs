@@ -57,7 +57,7 @@ impl Stream {
 pub(crate) struct Partitions {
     stream: Rc<Stream>,
     partitions: RefCell<BTreeMap<PartitionId, Rc<Partition>>>,
-    /// And of urgent ones, which wait for none of the others.
+    /// Permits for flushes, and for urgent ones, which wait for none of the others.
     pub(super) flushes: [Rc<Semaphore>; 2],
     stopping: Cell<bool>,
     any_failed: Cell<bool>,

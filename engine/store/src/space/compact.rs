@@ -248,75 +248,70 @@ async fn relocate(
             Err(ReadError::Failed(error)) => return Err(error),
         };
         let (store, partition, key, victims) = (store.clone(), partition.clone(), key.to_vec(), victims.clone());
-        let (old, is_piece) = ((old, crc), found.is_in_pieces());
-        let moving = Move { store, partition, key, victims, old, is_piece };
         // Nor is the lock held while requests have the shard.
-        if !rt::spawn_foreground(moving.commit(bytes)).await? {
+        let moving = async move { commit_again(&store, &partition, &key, &victims, &found, bytes).await };
+        if !rt::spawn_foreground(moving).await? {
             return Ok(());
         }
     }
 }
 
-/// A small body that lies in one of `victims` and moves.
-struct Move {
-    store: Rc<ShardStore>,
-    partition: Rc<Partition>,
-    key: Vec<u8>,
-    victims: Rc<HashSet<VolumeId>>,
-    old: (Address, u32),
-    is_piece: bool,
-}
-
-impl Move {
-    /// Commits the body again, if the key still has it there; whether something else of the key may have to move.
-    async fn commit(self, bytes: Vec<u8>) -> Result<bool> {
-        let Move { store, partition, key, victims, old: (old, crc), is_piece } = self;
-        let body = if is_piece {
-            // A piece's address has no fixed place in the record, so it moves to a data volume.
-            match put_apart(&store, &bytes).await {
-                // On full drives no data volume is made: the others can move all the same.
-                Err(Error::Full) => return Ok(false),
-                put => put?,
-            }
-        } else {
-            let len = bytes.len() as u32;
-            PutBody::Small { body: SmallBody::from(bytes), crc, len }
-        };
-        let upload = keys::parse_upload(&key).map(|part| keys::upload(part.bucket, &part.key, part.upload));
-        let lock = partition.lock(upload.as_deref().unwrap_or(&key)).await?;
-        if let Some(upload) = &upload
-            && partition.get(upload, View::Decided).await?.is_none()
-        {
-            return Ok(false);
+/// Commits the first body that `found` has in `victims` again, if the key still has it there; whether something else of the key
+/// may have to move.
+async fn commit_again(
+    store: &Rc<ShardStore>,
+    partition: &Partition,
+    key: &[u8],
+    victims: &HashSet<VolumeId>,
+    found: &Holder,
+    bytes: Vec<u8>,
+) -> Result<bool> {
+    let Some((old, crc)) = found.first_in(victims) else { return Ok(false) };
+    let body = if found.is_in_pieces() {
+        // A piece's address has no fixed place in the record, so it moves to a data volume.
+        match put_apart(store, &bytes).await {
+            // On full drives no data volume is made: the others can move all the same.
+            Err(Error::Full) => return Ok(false),
+            put => put?,
         }
-        // Once nothing of the key is pending its address is what a reader sees.
-        partition.settle(&key).await;
-        let Some(mut holder) = find(&partition, &key, View::Decided).await? else { return Ok(false) };
-        let is_same = holder.first_in(&victims) == Some((old, crc)) || planted::is(Bug::CompactionBlind);
-        if !is_same || holder.is_in_pieces() != is_piece {
-            return Ok(true);
-        }
-        let mut change = Change::default();
-        let (body, holds) = change.attach(body, &key);
-        change.release(&Body::Small { address: old, crc });
-        match holder.body_mut() {
-            Body::Pieces(pieces) => {
-                let piece = pieces
-                    .iter_mut()
-                    .find(|piece| matches!(piece, Body::Small { address, .. } if *address == old))
-                    .expect("the piece was just found");
-                *piece = body;
-            }
-            whole => *whole = body,
-        }
-        change.put_with_body(key, holder.encode());
-        let (_, ticket) = partition.decide(store.log(), |_| change)?;
-        drop(lock);
-        ticket.await?;
-        drop(holds);
-        MOVED_BYTES.add(u64::from(old.len));
-        Ok(true)
+    } else {
+        let len = bytes.len() as u32;
+        PutBody::Small { body: SmallBody::from(bytes), crc, len }
+    };
+    let upload = keys::parse_upload(key).map(|part| keys::upload(part.bucket, &part.key, part.upload));
+    let lock = partition.lock(upload.as_deref().unwrap_or(key)).await?;
+    if let Some(upload) = &upload
+        && partition.get(upload, View::Decided).await?.is_none()
+    {
+        return Ok(false);
     }
+    // Once nothing of the key is pending its address is what a reader sees.
+    partition.settle(key).await;
+    let Some(mut holder) = find(partition, key, View::Decided).await? else { return Ok(false) };
+    let is_same = holder.first_in(victims) == Some((old, crc)) || planted::is(Bug::CompactionBlind);
+    if !is_same || holder.is_in_pieces() != found.is_in_pieces() {
+        return Ok(true);
+    }
+    let mut change = Change::default();
+    let (body, holds) = change.attach(body, key);
+    change.release(&Body::Small { address: old, crc });
+    match holder.body_mut() {
+        Body::Pieces(pieces) => {
+            let piece = pieces
+                .iter_mut()
+                .find(|piece| matches!(piece, Body::Small { address, .. } if *address == old))
+                .expect("the piece was just found");
+            *piece = body;
+        }
+        whole => *whole = body,
+    }
+    change.put_with_body(key.to_vec(), holder.encode());
+    let (_, ticket) = partition.decide(store.log(), |_| change)?;
+    drop(lock);
+    ticket.await?;
+    drop(holds);
+    MOVED_BYTES.add(u64::from(old.len));
+    Ok(true)
 }
 
 /// Stores a body in a data volume.

@@ -85,9 +85,7 @@ pub(crate) async fn pass(store: &Rc<ShardStore>) -> Result<()> {
         store.node().refresh_space().await;
         outcome = volumes::free_dead_volumes(store).await.and(outcome);
         outcome = compact::compact_log_volumes(store).await.and(outcome);
-        let node = store.node().clone();
-        // The log may wait for the reserve's turn.
-        rt::spawn_foreground(async move { reserve::refill(&node).await }).await;
+        reserve::refill(store.node()).await;
     }
     outcome
 }

@@ -16,12 +16,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 
-use rt::ShardId;
 use rt::file::{File, OpenOptions};
 
 use crate::drive::{Drive, is_full};
 use crate::node::Node;
-use crate::topology::{TurnQueue, drives_needed};
+use crate::topology::{TurnQueue, drives_needed, in_own_task};
 
 /// Ballast files are called `ballast.` and their number, or this.
 const TABLES: &str = "ballast.tables";
@@ -156,8 +155,7 @@ pub(crate) async fn look(node: &Node) {
 /// The store is full from here on.
 pub(crate) async fn give_volume(node: &Arc<Node>) -> Option<u64> {
     let node = node.clone();
-    // A task of its own, so that a caller that goes away leaves no turn half taken.
-    rt::call(ShardId(0), move || async move { rt::spawn_foreground(give_volume_here(node)).await }).await
+    in_own_task(move || give_volume_here(node)).await
 }
 
 async fn give_volume_here(node: Arc<Node>) -> Option<u64> {
@@ -179,17 +177,14 @@ async fn give_volume_here(node: Arc<Node>) -> Option<u64> {
 /// Gives up the ballast of the tables: a flush has found a drive full.
 pub(crate) async fn give_tables(node: &Arc<Node>) {
     let node = node.clone();
-    rt::call(ShardId(0), move || async move {
-        let give = async move {
-            let _turn = node.reserve.turns.take().await;
-            node.reserve.set_full(true);
-            for drive in node.drives().iter().filter(|drive| drive.is_usable()) {
-                if drive.while_answering(give(drive, &tables_path(drive))).await.flatten().is_some() {
-                    telemetry::error!("tables found the drive full and take from the reserve"; drive = drive.dir.display());
-                }
+    in_own_task(move || async move {
+        let _turn = node.reserve.turns.take().await;
+        node.reserve.set_full(true);
+        for drive in node.drives().iter().filter(|drive| drive.is_usable()) {
+            if drive.while_answering(give(drive, &tables_path(drive))).await.flatten().is_some() {
+                telemetry::error!("tables found the drive full and take from the reserve"; drive = drive.dir.display());
             }
-        };
-        rt::spawn_foreground(give).await;
+        }
     })
     .await;
 }
@@ -210,6 +205,11 @@ async fn give(drive: &Drive, path: &Path) -> Option<u64> {
 /// Takes back what is missing of the ballast, as far as there is room; the store is full as long as something is missing on
 /// drives that are needed. Called on shard 0.
 pub(crate) async fn refill(node: &Arc<Node>) {
+    let node = node.clone();
+    in_own_task(move || async move { refill_here(&node).await }).await;
+}
+
+async fn refill_here(node: &Arc<Node>) {
     let _turn = node.reserve.turns.take().await;
     let was_full = node.reserve.is_full();
     let (slot_bytes, full_slot_bytes) = (slot_bytes(node), node.log_slot_bytes());

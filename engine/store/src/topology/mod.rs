@@ -18,7 +18,7 @@ mod turn;
 pub(crate) use decide::{Chosen, Decision, Found, Seen, Wanted, decide, may_retire, may_shrink, may_start};
 pub(crate) use placement::{copies, default_parity, drives_needed, geometry_for, mix, pick};
 pub use refusal::{AdmitError, OpenError};
-pub(crate) use turn::TurnQueue;
+pub(crate) use turn::{TurnQueue, in_own_task};
 
 use crate::format::topology::ANCESTORS_MAX;
 pub(crate) use crate::format::topology::{DRIVES_MAX, Member, PARTITIONS_MAX, Rebalance, Topology};

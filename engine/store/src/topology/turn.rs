@@ -1,9 +1,12 @@
 //! Turns: epoch changes are made one after another, first come first served.
 
 use std::collections::VecDeque;
+use std::future::Future;
 use std::future::poll_fn;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
+
+use rt::ShardId;
 
 /// An asynchronous lock that may live in process-wide state. Only shard 0 takes turns, so the mutex inside is never
 /// waited for.
@@ -50,6 +53,17 @@ impl TurnQueue {
         .await;
         Turn(self)
     }
+}
+
+/// Runs on shard 0 what takes a turn. In a task of its own, so that a caller that goes away leaves no turn half taken; in the
+/// foreground, for whoever has the turn, requests may wait for it.
+pub(crate) async fn in_own_task<F, Fut, R>(f: F) -> R
+where
+    F: FnOnce() -> Fut + Send + 'static,
+    Fut: Future<Output = R> + 'static,
+    R: Send + 'static,
+{
+    rt::call(ShardId(0), move || async move { rt::spawn_foreground(f()).await }).await
 }
 
 impl Drop for Turn<'_> {
