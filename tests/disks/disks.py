@@ -79,7 +79,8 @@ class Disks:
         return answer
 
     def mount(self, numbers=(), options=""):
-        self.ask("mount", disks=list(numbers), options=options)
+        """How many file systems have had to be repaired before they were mounted, since the disks were made."""
+        return self.ask("mount", disks=list(numbers), options=options)["repaired"]
 
     def unmount(self, numbers=(), lazy=False):
         self.ask("unmount", disks=list(numbers), lazy=lazy)

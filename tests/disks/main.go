@@ -55,6 +55,8 @@ type answer struct {
 	Times  []int64          `json:"times,omitempty"`  // keep: when something changed, in order
 	Marks  []int64          `json:"marks,omitempty"`  // keep: when something was flushed, in order
 	Struck []map[string]int `json:"struck,omitempty"` // struck: faults of each disk
+
+	Repaired int `json:"repaired"` // mount: file systems that had to be repaired first, since the disks were made
 }
 
 func main() {

@@ -27,6 +27,7 @@ type drive struct {
 	fs      string
 	place   string
 	mounted bool
+	repairs int
 	hands   *hands
 
 	disk   *disk
@@ -53,7 +54,8 @@ func (s *set) obey(r request) (answer, error) {
 	case "format":
 		return answer{}, each(drives, func(d *drive) error { return d.format(s.sector) })
 	case "mount":
-		return answer{}, each(drives, func(d *drive) error { return d.mount(s.sector, r.Options) })
+		err := each(drives, func(d *drive) error { return d.mount(s.sector, r.Options) })
+		return answer{Repaired: s.repairs()}, err
 	case "unmount":
 		return answer{}, each(drives, func(d *drive) error { return d.unmount(r.Lazy) })
 	case "replace":
@@ -139,6 +141,15 @@ func (s *set) make(r request) error {
 		return err
 	}
 	return each(s.drives, func(d *drive) error { return d.format(s.sector) })
+}
+
+// repairs counts how often a file system had to be repaired before it was mounted.
+func (s *set) repairs() int {
+	repairs := 0
+	for _, drive := range s.drives {
+		repairs += drive.repairs
+	}
+	return repairs
 }
 
 // keep sets the recording aside, for cuts at any of its moments.
@@ -239,7 +250,11 @@ func (d *drive) replace(sector int, options string) error {
 
 func (d *drive) do(what string, sector int, options string, lazy bool) error {
 	image := filepath.Join(d.export, imageName)
-	return d.hands.do(order{what, image, d.place, d.fs, options, sector, lazy})
+	done, err := d.hands.do(order{what, image, d.place, d.fs, options, sector, lazy})
+	if done.Repaired {
+		d.repairs++
+	}
+	return err
 }
 
 func (d *drive) format(sector int) error {
