@@ -31,13 +31,17 @@ PARTITIONS = [1, 4, 8]
 
 
 class Recording:
-    """`segments`: for each start of the server the journal's lines, and when it was dead. `ready`: when the bucket was there."""
+    """`segments`: for each start of the server the journal's lines, and when it was dead. `ready`: when the bucket was there.
+    No moment of it lies behind `until`."""
 
     def __init__(self, kept, segments, ready, counters, what):
-        self.times, self.marks, self.bytes = kept["times"], kept["marks"], kept["bytes"]
+        # The disks are asked one after the other while the server goes on: what came meanwhile is known of some of them only.
+        until = kept["until"]
+        self.times, self.marks = ([at for at in kept[name] if at <= until] for name in ("times", "marks"))
+        self.bytes = kept["bytes"]
         self.segments, self.ready, self.counters, self.what = segments, ready, counters, what
         ends = [line["t"] for lines, _ in segments for line in lines if line.get("outcome") == "ok"]
-        self.acknowledgements = sorted(ends)
+        self.acknowledgements = sorted(end for end in ends if end <= until)
 
     def describe(self, at=None):
         text = f"{self.what}, {len(self.times)} events, {self.bytes >> 20} MiB, {len(self.acknowledgements)} acknowledged"
@@ -124,7 +128,9 @@ def live(disks, deployment, model, seed, seconds, counters, end):
             if end == Life.STOPPED:
                 deployment.stop()
             else:
-                kept = disks.ask("keep") if end == Life.CUT else None
+                if end == Life.CUT:
+                    until = time.monotonic_ns()
+                    kept = {**disks.ask("keep"), "until": until}
                 deployment.kill()
         finally:
             ending.value = 1
