@@ -3,11 +3,11 @@
 //! A bucket is known inside by its id. Deleting one goes through a durable mark: owners refuse writes to a marked
 //! bucket, then each proves its slice empty; a start that finds a mark clears it (the delete was never acknowledged).
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use types::{BucketId, BucketName, Timestamp};
+use types::{BucketId, BucketName, Timestamp, Versioning};
 
 use crate::error::{Error, Result};
 use crate::format::record::{BucketRecord, BucketState};
@@ -27,6 +27,7 @@ pub struct Bucket {
     pub id: BucketId,
     pub name: BucketName,
     pub created: Timestamp,
+    pub versioning: Versioning,
     /// What the layer above keeps of a bucket; the store never looks inside.
     pub settings: Vec<u8>,
 }
@@ -35,29 +36,30 @@ pub struct Bucket {
 #[derive(Clone, Default)]
 pub(crate) struct BucketTable {
     pub(crate) by_name: Arc<BTreeMap<BucketName, Arc<Bucket>>>,
-    /// Buckets that take writes. A commit checks this at its owner, in the step that decides it.
-    open: Arc<HashSet<BucketId>>,
+    /// Buckets that take writes. A commit looks at this at its owner, in the step that decides it.
+    open: Arc<HashMap<BucketId, Versioning>>,
 }
 
 impl BucketTable {
     pub(crate) fn new(records: Vec<BucketRecord>) -> BucketTable {
         let mut by_name = BTreeMap::new();
-        let mut open = HashSet::new();
-        for BucketRecord { id, name, created, state, settings, .. } in records {
+        let mut open = HashMap::new();
+        for BucketRecord { id, name, created, state, versioning, settings, .. } in records {
             match state {
                 BucketState::Dead => continue,
                 BucketState::Deleting => {}
                 BucketState::Live => {
-                    open.insert(id);
+                    open.insert(id, versioning);
                 }
             }
-            by_name.insert(name.clone(), Arc::new(Bucket { id, name, created, settings }));
+            by_name.insert(name.clone(), Arc::new(Bucket { id, name, created, versioning, settings }));
         }
         BucketTable { by_name: Arc::new(by_name), open: Arc::new(open) }
     }
 
-    pub(crate) fn takes_writes(&self, bucket: BucketId) -> bool {
-        self.open.contains(&bucket)
+    /// What is to become of versions in a bucket that takes writes.
+    pub(crate) fn versioning(&self, bucket: BucketId) -> Option<Versioning> {
+        self.open.get(&bucket).copied()
     }
 }
 
@@ -87,7 +89,9 @@ impl Store {
             let (_, ticket) = partition.decide(store.log(), |lsn| {
                 // The LSN of its creation is never given again: neither is the id.
                 let id = BucketId(lsn.0);
-                let record = BucketRecord { id, name: name.clone(), created, lsn, state: BucketState::Live, settings };
+                let state = BucketState::Live;
+                let versioning = Versioning::Unversioned;
+                let record = BucketRecord { id, name: name.clone(), created, lsn, state, versioning, settings };
                 let mut change = Change::default();
                 change.put(key, record.encode());
                 change
@@ -106,6 +110,21 @@ impl Store {
             let _changing = store.changing_buckets().await;
             let record = store.bucket_record(&name).await?;
             store.put_bucket_record(BucketRecord { settings, ..record }).await
+        })
+        .await
+    }
+
+    /// Turns versions on, or suspends them: what versions a bucket has stays. Decides all
+    /// changes of objects that begin after this returns.
+    ///
+    /// Panics for `Unversioned`.
+    pub async fn put_bucket_versioning(&self, name: &BucketName, versioning: Versioning) -> Result<()> {
+        assert!(versioning != Versioning::Unversioned, "a bucket that had versions is never without them again");
+        let name = name.clone();
+        self.to_the_end(PartitionId::BUCKETS, move |store| async move {
+            let _changing = store.changing_buckets().await;
+            let record = store.bucket_record(&name).await?;
+            store.put_bucket_record(BucketRecord { versioning, ..record }).await
         })
         .await
     }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use types::ConditionRefused;
+use types::{ConditionRefused, Timestamp, VersionId};
 
 use crate::ids::VolumeId;
 
@@ -17,6 +17,8 @@ pub enum Error {
     BucketNotEmpty,
     /// There is no such object or version.
     NotFound,
+    /// The version is a delete marker; so the key has no object, if it is the newest one.
+    DeleteMarker { version: VersionId, modified: Timestamp },
     /// There is no such upload.
     NoUpload,
     /// A part named by the caller is not there, or is another one by now.
@@ -44,6 +46,7 @@ impl fmt::Display for Error {
             Error::BucketExists => f.write_str("the bucket exists"),
             Error::BucketNotEmpty => f.write_str("the bucket is not empty"),
             Error::NotFound => f.write_str("no such object"),
+            Error::DeleteMarker { .. } => f.write_str("a delete marker"),
             Error::NoUpload => f.write_str("no such upload"),
             Error::NoPart => f.write_str("no such part"),
             Error::Precondition(_) => f.write_str("a precondition does not hold"),

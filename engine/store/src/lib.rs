@@ -36,6 +36,7 @@ mod stripe;
 mod topology;
 mod usage;
 mod verification;
+mod version;
 mod volume;
 
 pub use backup::{
@@ -52,10 +53,10 @@ pub use heal::{BalanceStatus, Census, Draining, HealStatus, LostObject, heal_sta
 #[cfg(feature = "sim")]
 pub use heal::{PlacedFragment, placed_fragments};
 pub use ids::{DeploymentId, DriveId, Geometry, Lsn, PAGE_BYTES, PartitionId, SlotOffset, StartNumber, VolumeId};
-pub use list::{List, Listed, Page, Summary};
+pub use list::{List, ListVersions, Listed, ListedVersion, Page, Summary, VersionPage, VersionSummary, VersionsAfter};
 pub use multipart::{CommitPart, Complete, ListedUpload, Part, Upload, UploadPage, Uploads};
 pub use node::{AdmitError, Config, OpenError};
-pub use object::{CommitPut, Receipt};
+pub use object::{CommitPut, Delete, Receipt};
 #[cfg(feature = "sim")]
 pub use planted::{Bug, plant};
 pub use put::{Put, PutBody, Tap};
@@ -66,3 +67,4 @@ pub use store::forget_all;
 pub use store::{StartError, Store, Summary as StartSummary, close, here, open};
 pub use usage::Usage;
 pub use verification::Verification;
+pub use version::Deleted;

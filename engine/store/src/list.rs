@@ -5,6 +5,7 @@
 //! holds: a delimiter seeks past each common prefix, and an owner stops after a budget of entries and says where to go on.
 
 mod merge;
+mod versions;
 
 use std::rc::Rc;
 
@@ -19,6 +20,7 @@ use crate::object::BAD_RECORD;
 use crate::partition::{Partition, scan_each};
 use crate::store::{ShardStore, Store};
 use merge::Merge;
+pub use versions::{ListVersions, ListedVersion, VersionPage, VersionSummary, VersionsAfter};
 
 /// Entries that a page has room for from the start.
 const ENTRIES_RESERVED_MAX: usize = 1000;

@@ -6,14 +6,14 @@
 
 use std::collections::HashSet;
 
-use types::{Attributes, BucketId, Etag, ObjectKey, PartNumber, Timestamp, UploadId, VersionId, WriteCondition};
+use types::{Attributes, BucketId, Etag, ObjectKey, PartNumber, Timestamp, UploadId, WriteCondition};
 
 use crate::error::{Error, Result};
 use crate::format::record::{Body, PartEntry, PartRecord, Record, UploadRecord};
 use crate::ids::{Lsn, PartitionId};
 use crate::index::keys;
 use crate::list::{common_prefix, scan_up_to};
-use crate::object::{BAD_RECORD, Receipt, checked_record};
+use crate::object::{BAD_RECORD, Receipt};
 use crate::partition::{Change, Partition, View};
 use crate::put::PutBody;
 use crate::store::{ShardStore, Store, try_local};
@@ -278,13 +278,12 @@ impl ShardStore {
         }
         let object_guard = partition.lock(&index_key).await?;
         let check = |current: Option<&Record>| condition.check(current.map(|record| &record.etag));
-        let previous = checked_record(partition, &index_key, check).await?;
-        self.check_bucket(bucket)?;
+        let standing = self.standing(partition, bucket, key.as_bytes(), check).await?;
         self.check_room()?;
         let modified = Timestamp(rt::time::wall_clock());
-        let (_, ticket) = partition.decide(self.log(), |lsn| {
+        let (lsn, ticket) = partition.decide(self.log(), |lsn| {
             let record = Record {
-                version: VersionId::NULL,
+                version: standing.next_version(lsn),
                 lsn,
                 modified,
                 etag,
@@ -294,7 +293,7 @@ impl ShardStore {
                 parts: entries,
             };
             let mut change = Change::default();
-            change.replace_current(bucket, index_key, previous.as_ref(), Some(&record));
+            change.put_current(bucket, key.as_bytes(), &standing, &record);
             change.end_upload(bucket, key, upload, wanted.iter().map(|(number, _)| *number));
             change
         })?;
@@ -302,7 +301,7 @@ impl ShardStore {
         drop(upload_guard);
         ticket.await?;
         self.spawn_clear(partition.id(), bucket, key.clone(), upload);
-        Ok(Receipt { version: VersionId::NULL, modified })
+        Ok(Receipt { version: standing.shown(standing.next_version(lsn)), modified })
     }
 
     async fn abort_upload(

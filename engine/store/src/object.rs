@@ -23,10 +23,14 @@ use crate::planted::{self, Bug};
 use crate::put::PutBody;
 use crate::space::FULL_PASS_EVERY;
 use crate::store::{ShardStore, Store, on_shard};
+use crate::version::Deleted;
 use crate::volume::Hold;
 
 /// How long what makes room waits for room in the log.
 const PATIENCE: Duration = Duration::from_secs(15);
+
+/// How often a key without a current object is looked at, since it may have got one meanwhile.
+const LOOKS_MAX: usize = 8;
 
 /// An object to be made visible.
 pub struct CommitPut {
@@ -38,10 +42,19 @@ pub struct CommitPut {
     pub condition: WriteCondition,
 }
 
+/// A delete of a key's current object, or of one version.
+#[derive(Clone, Debug)]
+pub struct Delete {
+    pub key: ObjectKey,
+    pub version: Option<VersionId>,
+    pub condition: DeleteCondition,
+}
+
 /// What a commit gave the object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Receipt {
-    pub version: VersionId,
+    /// `None` in a bucket that never had versions.
+    pub version: Option<VersionId>,
     pub modified: Timestamp,
 }
 
@@ -55,37 +68,57 @@ impl Store {
         self.to_the_end(partition, move |store| async move { store.commit_put(partition, commit).await }).await
     }
 
-    /// The current object of a key.
+    /// The current object of a key. `NotFound`; `DeleteMarker` where that is the newest version.
     pub async fn head(&self, bucket: BucketId, key: &ObjectKey) -> Result<Arc<Record>> {
         let partition = keys::partition_of(bucket, key.as_bytes(), self.partition_count());
-        let key = keys::current(bucket, key.as_bytes());
+        let index_key = keys::current(bucket, key.as_bytes());
         self.at_owner(partition, move |store| async move {
-            let value = store.partition(partition)?.get(&key, View::Durable).await?.ok_or(Error::NotFound)?;
-            Record::decode(&value).map(Arc::new).map_err(|_| BAD_RECORD)
+            let partition = store.partition(partition)?;
+            for _ in 0..LOOKS_MAX {
+                if let Some(value) = partition.get(&index_key, View::Durable).await? {
+                    return Record::decode(&value).map(Arc::new).map_err(|_| BAD_RECORD);
+                }
+                let (_, key) = keys::parse_current(&index_key).expect("it was just made");
+                if let Some(why) = store.absent(&partition, bucket, key).await? {
+                    return Err(why);
+                }
+            }
+            Err(Error::Busy)
         })
         .await
     }
 
-    /// Deletes the current object of a key; answers whether there was one.
-    pub async fn delete(&self, bucket: BucketId, key: &ObjectKey, condition: DeleteCondition) -> Result<bool> {
-        let partition = keys::partition_of(bucket, key.as_bytes(), self.partition_count());
-        let key = key.clone();
-        self.at_owner(
-            partition,
-            move |store| async move { store.commit_delete(partition, bucket, &key, &condition).await },
-        )
-        .await
+    /// Deletes the current object of a key. Where versions are kept it stays, behind a delete marker.
+    pub async fn delete(&self, bucket: BucketId, key: &ObjectKey, condition: DeleteCondition) -> Result<Deleted> {
+        self.delete_one(bucket, Delete { key: key.clone(), version: None, condition }).await
+    }
+
+    /// Deletes one version of a key for good. If it was the current object, the newest of the others is it from now on.
+    pub async fn delete_version(
+        &self,
+        bucket: BucketId,
+        key: &ObjectKey,
+        version: VersionId,
+        condition: DeleteCondition,
+    ) -> Result<Deleted> {
+        self.delete_one(bucket, Delete { key: key.clone(), version: Some(version), condition }).await
+    }
+
+    async fn delete_one(&self, bucket: BucketId, delete: Delete) -> Result<Deleted> {
+        let partition = keys::partition_of(bucket, delete.key.as_bytes(), self.partition_count());
+        self.at_owner(partition, move |store| async move { store.commit_delete(partition, bucket, &delete).await })
+            .await
     }
 
     /// Deletes many keys: one message per owner shard, and the changes of one shard share its commit batches.
     /// The answers are in the order of `items`.
-    pub async fn delete_many(&self, bucket: BucketId, items: Vec<(ObjectKey, DeleteCondition)>) -> Vec<Result<bool>> {
+    pub async fn delete_many(&self, bucket: BucketId, items: Vec<Delete>) -> Vec<Result<Deleted>> {
         let count = items.len();
-        let mut by_shard: Vec<Vec<(usize, PartitionId, ObjectKey, DeleteCondition)>> = Vec::new();
+        let mut by_shard: Vec<Vec<(usize, PartitionId, Delete)>> = Vec::new();
         by_shard.resize_with(usize::from(rt::shard_count()), Vec::new);
-        for (i, (key, condition)) in items.into_iter().enumerate() {
-            let partition = keys::partition_of(bucket, key.as_bytes(), self.partition_count());
-            by_shard[usize::from(self.owner(partition).0)].push((i, partition, key, condition));
+        for (i, delete) in items.into_iter().enumerate() {
+            let partition = keys::partition_of(bucket, delete.key.as_bytes(), self.partition_count());
+            by_shard[usize::from(self.owner(partition).0)].push((i, partition, delete));
         }
         let mut calls = Vec::new();
         for (shard, items) in by_shard.into_iter().enumerate().filter(|(_, items)| !items.is_empty()) {
@@ -107,12 +140,12 @@ impl Store {
 async fn delete_batch(
     store: Rc<ShardStore>,
     bucket: BucketId,
-    items: Vec<(usize, PartitionId, ObjectKey, DeleteCondition)>,
-) -> Result<Vec<(usize, Result<bool>)>> {
+    items: Vec<(usize, PartitionId, Delete)>,
+) -> Result<Vec<(usize, Result<Deleted>)>> {
     let mut tasks = Vec::with_capacity(items.len());
-    for (i, partition, key, condition) in items {
+    for (i, partition, delete) in items {
         let store = store.clone();
-        let delete = async move { store.commit_delete(partition, bucket, &key, &condition).await };
+        let delete = async move { store.commit_delete(partition, bucket, &delete).await };
         tasks.push((i, rt::spawn(delete)));
     }
     let mut results = Vec::with_capacity(tasks.len());
@@ -129,15 +162,14 @@ impl ShardStore {
         let index_key = keys::current(bucket, key.as_bytes());
         let lock = partition.lock(&index_key).await?;
         let check = |current: Option<&Record>| condition.check(current.map(|record| &record.etag));
-        let previous = checked_record(&partition, &index_key, check).await?;
-        self.check_bucket(bucket)?;
+        let standing = self.standing(&partition, bucket, key.as_bytes(), check).await?;
         let modified = Timestamp(rt::time::wall_clock());
         self.check_room()?;
         let mut change = Change::default();
         let (body, holds) = change.attach(body, &index_key);
-        let (_, ticket) = partition.decide(self.log(), |lsn| {
+        let (lsn, ticket) = partition.decide(self.log(), |lsn| {
             let record = Record {
-                version: VersionId::NULL,
+                version: standing.next_version(lsn),
                 lsn,
                 modified,
                 etag,
@@ -146,7 +178,7 @@ impl ShardStore {
                 body,
                 parts: Vec::new(),
             };
-            change.replace_current(bucket, index_key, previous.as_ref(), Some(&record));
+            change.put_current(bucket, key.as_bytes(), &standing, &record);
             change
         })?;
         drop(lock);
@@ -154,17 +186,12 @@ impl ShardStore {
             ticket.await?;
         }
         drop(holds);
-        Ok(Receipt { version: VersionId::NULL, modified })
+        Ok(Receipt { version: standing.shown(standing.next_version(lsn)), modified })
     }
 
-    pub(crate) async fn commit_delete(
-        &self,
-        partition: PartitionId,
-        bucket: BucketId,
-        key: &ObjectKey,
-        condition: &DeleteCondition,
-    ) -> Result<bool> {
-        self.with_patience(async || self.try_delete(partition, bucket, key, condition).await).await
+    async fn commit_delete(&self, partition: PartitionId, bucket: BucketId, delete: &Delete) -> Result<Deleted> {
+        let partition = self.partition(partition)?;
+        self.with_patience(async || self.try_delete(&partition, bucket, delete).await).await
     }
 
     /// Does what makes room. That goes on when the drives are full: it waits for what the reclaimer frees.
@@ -176,35 +203,6 @@ impl ShardStore {
                 outcome => return outcome,
             }
         }
-    }
-
-    async fn try_delete(
-        &self,
-        partition: PartitionId,
-        bucket: BucketId,
-        key: &ObjectKey,
-        condition: &DeleteCondition,
-    ) -> Result<bool> {
-        let partition = self.partition(partition)?;
-        let index_key = keys::current(bucket, key.as_bytes());
-        let lock = partition.lock(&index_key).await?;
-        let check = |current: Option<&Record>| {
-            condition.check(current.map(|record| (&record.etag, record.modified, record.size())))
-        };
-        let previous = checked_record(&partition, &index_key, check).await?;
-        self.check_bucket(bucket)?;
-        let Some(previous) = previous else {
-            return Ok(false);
-        };
-        self.check_room_to_delete()?;
-        let (_, ticket) = partition.decide(self.log(), |_| {
-            let mut change = Change::default();
-            change.replace_current(bucket, index_key, Some(&previous), None);
-            change
-        })?;
-        drop(lock);
-        ticket.await?;
-        Ok(true)
     }
 
     /// Whether what takes room may be committed: not while the reserve is in use.
@@ -219,7 +217,7 @@ impl ShardStore {
 
     /// Whether `bucket` takes writes, in the same step as the decision that asks.
     pub(crate) fn check_bucket(&self, bucket: BucketId) -> Result<()> {
-        if self.buckets().takes_writes(bucket) { Ok(()) } else { Err(Error::NoBucket) }
+        self.versioning(bucket).map(drop)
     }
 }
 
@@ -326,21 +324,29 @@ impl Change {
         previous: Option<&Record>,
         next: Option<&Record>,
     ) {
-        let mut usage = UsageDelta { bucket, objects: 0, bytes: 0, versions: 0 };
         match next {
             Some(record) => {
-                usage = UsageDelta { bucket, objects: 1, bytes: record.size() as i64, versions: 0 };
+                self.count(bucket, 1, record.size() as i64, 0);
                 self.put_with_body(index_key, record.encode());
             }
             None => self.remove(index_key),
         }
         if let Some(previous) = previous {
-            usage.objects -= 1;
-            usage.bytes -= previous.size() as i64;
+            self.count(bucket, -1, -(previous.size() as i64), 0);
             let wrong = next.filter(|next| planted::is(Bug::ReleasesNewBody) && is_placed(&next.body));
             self.release(&wrong.unwrap_or(previous).body);
         }
-        self.usage.push(usage);
+    }
+
+    /// Counts current objects, bytes and other versions of a bucket. A change is about one bucket.
+    pub(crate) fn count(&mut self, bucket: BucketId, objects: i64, bytes: i64, versions: i64) {
+        if self.usage.is_empty() {
+            self.usage.push(UsageDelta { bucket, objects: 0, bytes: 0, versions: 0 });
+        }
+        let usage = self.usage.last_mut().filter(|usage| usage.bucket == bucket).expect("a change is about one bucket");
+        usage.objects += objects;
+        usage.bytes += bytes;
+        usage.versions += versions;
     }
 }
 

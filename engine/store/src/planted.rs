@@ -67,6 +67,14 @@ pub enum Bug {
     ReadersNotAwaited,
     /// Compaction does not look whether the key still has the body that it moves.
     CompactionBlind,
+    /// Compaction moves the body of another version without the lock of its key.
+    CompactionUnlocked,
+    /// The newest of the others does not become the current object when that is deleted.
+    VersionNotPromoted,
+    /// Where the null version is does not get written when it is another one than the current.
+    NullVersionForgotten,
+    /// A null version stays beside the one that replaces it.
+    NullVersionKept,
     /// The name of a new slot file is not made durable.
     VolumeNameNotSynced,
     /// The first page of a new slot file is not made durable.
@@ -133,6 +141,10 @@ impl Bug {
         Bug::RemainsPunchLive,
         Bug::ReadersNotAwaited,
         Bug::CompactionBlind,
+        Bug::CompactionUnlocked,
+        Bug::VersionNotPromoted,
+        Bug::NullVersionForgotten,
+        Bug::NullVersionKept,
         Bug::VolumeNameNotSynced,
         Bug::VolumePageNotSynced,
         Bug::RebuildStopsEarly,

@@ -16,7 +16,7 @@ use hafiz_store as store;
 use hafiz_store::Bug;
 
 use harness::run::Workload;
-use harness::{balances, crashes, hangs, heals};
+use harness::{balances, crashes, hangs, heals, versions};
 
 /// Bugs that are looked for at the same time.
 const THREADS: usize = 2;
@@ -56,6 +56,8 @@ const EVENED_OUT: Scenario = ("a rebalance crashes, then P drives missing", |see
 });
 const ROLLED_BACK: Scenario = ("a drive is restored from an earlier time", balances::rolled_back);
 
+const VERSIONS: Scenario = ("versions, crashes", versions::crashes);
+
 /// Where a bug is looked for: the quickest first.
 fn scenarios(bug: Bug) -> &'static [Scenario] {
     match bug {
@@ -75,6 +77,8 @@ fn scenarios(bug: Bug) -> &'static [Scenario] {
         Bug::RecoveryCountsTwice | Bug::CheckpointTooFar | Bug::CountersNotFlushed => &[RECLAIMED],
         Bug::TombstonesNotFlushed => &[RECLAIMED],
         Bug::CompactionBlind => &[RECLAIMED],
+        Bug::CompactionUnlocked | Bug::VersionNotPromoted => &[VERSIONS],
+        Bug::NullVersionForgotten | Bug::NullVersionKept => &[VERSIONS],
         Bug::LogFreedUncovered => &[LOG_VOLUMES],
         Bug::CopiesSkipped => &[GOES_MEANWHILE],
         Bug::RebuildStopsEarly | Bug::RebuildSkipsParity | Bug::HealDoneEarly => &[LOST_DRIVE],

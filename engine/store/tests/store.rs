@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use hafiz_store as store;
-use hafiz_store::{CommitPart, CommitPut, Complete, Config, Error, List, Listed, Store, Uploads};
+use hafiz_store::{CommitPart, CommitPut, Complete, Config, Delete, Deleted, Error, List, Listed, Store, Uploads};
 use types::{Attribute, Attributes, BucketName, DeleteCondition, Etag, EtagSet, ObjectKey, PartNumber, WriteCondition};
 
 const SMALL_SLOT_BYTES: u64 = 16 << 20;
@@ -228,15 +228,17 @@ fn an_overwrite_replaces_and_a_delete_removes() {
         }
         assert!(read(&store, bucket, "k100000").await.expect("there") == pattern(2, 100_000));
         assert_eq!(store.usage(bucket).await.expect("counted").bytes, 100_100);
-        assert_eq!(store.delete(bucket, &key("k100"), DeleteCondition::default()).await, Ok(true));
-        assert_eq!(store.delete(bucket, &key("k100"), DeleteCondition::default()).await, Ok(false));
+        let deleted = |existed| Ok(Deleted { existed, version: None, marker: false });
+        assert_eq!(store.delete(bucket, &key("k100"), DeleteCondition::default()).await, deleted(true));
+        assert_eq!(store.delete(bucket, &key("k100"), DeleteCondition::default()).await, deleted(false));
         assert_eq!(store.head(bucket, &key("k100")).await.map(|_| ()), Err(Error::NotFound));
         assert_eq!(store.usage(bucket).await.expect("counted").bytes, 100_000);
         let name = bucket_name("bucket");
         assert_eq!(store.delete_bucket(&name).await, Err(Error::BucketNotEmpty));
         assert_eq!(put(&store, bucket, "again", b"x").await, Ok(()), "a refused delete leaves the bucket open");
-        let items = vec![(key("k100000"), DeleteCondition::default()), (key("again"), DeleteCondition::default())];
-        assert_eq!(store.delete_many(bucket, items).await, [Ok(true), Ok(true)]);
+        let delete = |name| Delete { key: key(name), version: None, condition: DeleteCondition::default() };
+        let items = vec![delete("k100000"), delete("again")];
+        assert_eq!(store.delete_many(bucket, items).await, [deleted(true), deleted(true)]);
         assert_eq!(store.delete_bucket(&name).await, Ok(()));
         assert_eq!(put(&store, bucket, "late", b"x").await, Err(Error::NoBucket));
         let again = store.create_bucket(&name, Vec::new()).await.expect("the name is free").id;

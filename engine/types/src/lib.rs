@@ -15,4 +15,4 @@ pub use bucket::{BucketId, BucketName, InvalidBucketName};
 pub use condition::{ConditionRefused, DeleteCondition, EtagSet, WriteCondition};
 pub use etag::Etag;
 pub use key::{InvalidKey, ObjectKey};
-pub use object::{PartNumber, Timestamp, UploadId, VersionId};
+pub use object::{PartNumber, Timestamp, UploadId, VersionId, Versioning};

@@ -45,6 +45,18 @@ impl fmt::Display for VersionId {
     }
 }
 
+/// Whether a bucket keeps the versions of its objects.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Versioning {
+    /// Never turned on: each key has its null version only.
+    #[default]
+    Unversioned,
+    /// Every write makes a version of its own, every delete a delete marker.
+    Enabled,
+    /// Writes and deletes replace the null version; the others stay.
+    Suspended,
+}
+
 /// A multipart upload. Shown as 32 hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UploadId(pub u128);

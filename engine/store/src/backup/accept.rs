@@ -9,7 +9,7 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
-use types::{BucketId, BucketName, Timestamp};
+use types::{BucketId, BucketName, Timestamp, Versioning};
 
 use crate::drive::RESTORED_NAME;
 use crate::format::backup::Mark;
@@ -90,7 +90,7 @@ impl Store {
         };
         let partitions = || (0..node.config.partitions).map(PartitionId);
         let mut accepted = Accepted::default();
-        let (mut objects_in, mut uploads_in) = (BTreeSet::new(), BTreeSet::new());
+        let mut found = Found::default();
         for id in partitions() {
             step()?;
             let counted = self.shard().at_owner(id, move |store| async move {
@@ -98,14 +98,15 @@ impl Store {
                 Ok(recount(&partition, store.node(), EXTENTS_MAX).await)
             });
             let counted = of_partition(id, counted.await)?;
-            objects_in.extend(counted.objects_in());
-            uploads_in.extend(counted.uploads_in.iter().copied());
+            found.objects_in.extend(counted.objects_in());
+            found.versions_in.extend(counted.versions_in());
+            found.uploads_in.extend(counted.uploads_in.iter().copied());
             accepted.add(&counted);
         }
         step()?;
-        let named = self.shard().at_owner(PartitionId::BUCKETS, move |store| async move {
-            Ok(name_buckets(&store, &objects_in, &uploads_in).await)
-        });
+        let named = self
+            .shard()
+            .at_owner(PartitionId::BUCKETS, move |store| async move { Ok(name_buckets(&store, &found).await) });
         accepted.buckets_named = of_partition(PartitionId::BUCKETS, named.await)?;
         let mut copies = Vec::new();
         for id in partitions() {
@@ -136,13 +137,18 @@ fn of_partition<R>(id: PartitionId, outcome: crate::Result<Result<R, String>>) -
     outcome.map_err(|what| format!("partition {}: {what}", id.0))
 }
 
+/// Which buckets something was found of.
+#[derive(Default)]
+struct Found {
+    objects_in: BTreeSet<BucketId>,
+    /// Those that have versions beside the current ones.
+    versions_in: BTreeSet<BucketId>,
+    uploads_in: BTreeSet<BucketId>,
+}
+
 /// Gives buckets a name of which the record is lost, so that what is in them can be read and deleted; how many. A bucket that
 /// is known to be deleted gets one if objects in it are back; its uploads alone go by themselves. At the owner of the buckets.
-async fn name_buckets(
-    store: &ShardStore,
-    objects_in: &BTreeSet<BucketId>,
-    uploads_in: &BTreeSet<BucketId>,
-) -> Result<u64, String> {
+async fn name_buckets(store: &ShardStore, found: &Found) -> Result<u64, String> {
     let records = store.bucket_records().await.map_err(|error| error.to_string())?;
     let partition = store.partition(PartitionId::BUCKETS).map_err(|error| error.to_string())?;
     let ids = |state: fn(BucketState) -> bool| -> BTreeSet<BucketId> {
@@ -151,8 +157,13 @@ async fn name_buckets(
     let (named, dead) = (ids(|state| state != BucketState::Dead), ids(|state| state == BucketState::Dead));
     let mut taken: BTreeSet<BucketName> =
         records.iter().filter(|record| record.state != BucketState::Dead).map(|record| record.name.clone()).collect();
-    let nameless: BTreeSet<BucketId> =
-        objects_in.iter().chain(uploads_in.difference(&dead)).filter(|id| !named.contains(id)).copied().collect();
+    let nameless: BTreeSet<BucketId> = found
+        .objects_in
+        .iter()
+        .chain(found.uploads_in.difference(&dead))
+        .filter(|id| !named.contains(id))
+        .copied()
+        .collect();
     for &id in &nameless {
         let first = format!("recovered-{:016x}", id.0);
         let others = (1..).map(|n: u32| format!("{first}-{n}"));
@@ -166,6 +177,11 @@ async fn name_buckets(
             created: Timestamp(rt::time::wall_clock()),
             lsn: partition.durable_lsn(),
             state: BucketState::Live,
+            // Whether it was enabled is lost. Suspended, nothing is deleted that somebody relied on, and nothing grows.
+            versioning: match found.versions_in.contains(&id) {
+                true => Versioning::Suspended,
+                false => Versioning::Unversioned,
+            },
             settings: Vec::new(),
         };
         partition.correct(keys::bucket(record.name.as_str()), Some(record.encode()));

@@ -15,7 +15,7 @@
 
 use std::num::NonZeroU16;
 
-use types::{Attributes, BucketId, BucketName, Etag, Timestamp, VersionId};
+use types::{Attributes, BucketId, BucketName, Etag, Timestamp, VersionId, Versioning};
 
 use super::batch::Address;
 use super::{Invalid, Reader};
@@ -434,7 +434,7 @@ pub(crate) enum BucketState {
     Dead = 3,
 }
 
-/// A bucket and its settings.
+/// A bucket and its settings. The state's upper four bits are its versioning.
 /// `version: u8, state: u8, name len: u16, settings len: u32, id: u64, created: u64, lsn: u64, name, settings`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct BucketRecord {
@@ -444,14 +444,23 @@ pub(crate) struct BucketRecord {
     /// The commit that wrote these settings.
     pub(crate) lsn: Lsn,
     pub(crate) state: BucketState,
+    pub(crate) versioning: Versioning,
     /// The store does not look inside.
     pub(crate) settings: Vec<u8>,
 }
 
+const ENABLED: u8 = 1;
+const SUSPENDED: u8 = 2;
+
 impl BucketRecord {
     pub(crate) fn encode(&self) -> Vec<u8> {
         let name = self.name.as_str().as_bytes();
-        let mut out = vec![VERSION, self.state as u8];
+        let versioning = match self.versioning {
+            Versioning::Unversioned => 0,
+            Versioning::Enabled => ENABLED,
+            Versioning::Suspended => SUSPENDED,
+        };
+        let mut out = vec![VERSION, self.state as u8 | versioning << 4];
         out.extend(u16::try_from(name.len()).expect("bucket names have at most 63 bytes").to_le_bytes());
         out.extend(count(self.settings.len()).to_le_bytes());
         out.extend(self.id.0.to_le_bytes());
@@ -466,7 +475,13 @@ impl BucketRecord {
         let mut input = Reader::new(bytes);
         let [version, state] = input.array()?;
         check_version(version)?;
-        let state = match state {
+        let versioning = match state >> 4 {
+            0 => Versioning::Unversioned,
+            ENABLED => Versioning::Enabled,
+            SUSPENDED => Versioning::Suspended,
+            _ => return Err(Invalid::Field("bucket versioning")),
+        };
+        let state = match state & 0xf {
             1 => BucketState::Live,
             2 => BucketState::Deleting,
             3 => BucketState::Dead,
@@ -481,7 +496,7 @@ impl BucketRecord {
         let name = BucketName::parse(name).map_err(|_| Invalid::Field("bucket name"))?;
         let settings = input.bytes(settings_len)?.to_vec();
         input.end()?;
-        Ok(BucketRecord { id, name, created, lsn, state, settings })
+        Ok(BucketRecord { id, name, created, lsn, state, versioning, settings })
     }
 }
 

@@ -11,7 +11,8 @@
 //! m bucket: u64, escaped key, upload: u128, u16     part of it
 //! n bucket: u64, escaped key, upload: u128          ended upload whose parts are being cleared
 //! u b bucket: u64 | u v volume: u64                 counters
-//! v bucket: u64, escaped key, !lsn: u64             other version, newest first
+//! v bucket: u64, escaped key, !lsn: u64             other version or delete marker, newest first
+//! w bucket: u64, escaped key                        LSN of the null version among them
 //! ```
 //! `x` and `f` are reserved. `__ckpt` sorts before all of them. An escaped key ends in 0x00; inside it 0x00 and 0x01 are
 //! written 0x01 0x01 and 0x01 0x02, so that no key's bytes end it early and the order of keys is kept.
@@ -34,6 +35,7 @@ const UPLOAD: u8 = b'm';
 const ENDED: u8 = b'n';
 const COUNTER: u8 = b'u';
 const VERSIONS: u8 = b'v';
+const NULL_VERSION: u8 = b'w';
 
 const END: u8 = 0;
 const ESCAPE: u8 = 1;
@@ -74,19 +76,19 @@ pub(crate) fn parse_current(key: &[u8]) -> Option<(BucketId, &[u8])> {
     (*tag == CURRENT).then_some((BucketId(u64::from_be_bytes(*bucket)), rest))
 }
 
-#[cfg_attr(not(any(test, feature = "fuzz")), expect(dead_code, reason = "written when buckets have versions"))]
 pub(crate) fn version(bucket: BucketId, key: &[u8], lsn: Lsn) -> Vec<u8> {
-    let mut out = versions_of(bucket, key);
+    let (mut out, _) = versions_of(bucket, key);
     out.extend((!lsn.0).to_be_bytes());
     out
 }
 
-/// What all other versions of one key start with.
-pub(crate) fn versions_of(bucket: BucketId, key: &[u8]) -> Vec<u8> {
-    let mut out = with_bucket(VERSIONS, bucket, key.len() + 9);
-    escape(key, &mut out);
-    out.push(END);
-    out
+/// The other versions of one key: first index key and the one after the last.
+pub(crate) fn versions_of(bucket: BucketId, key: &[u8]) -> (Vec<u8>, Vec<u8>) {
+    let mut from = with_bucket(VERSIONS, bucket, key.len() + 9);
+    escape(key, &mut from);
+    from.push(END);
+    let to = after_prefix(&from).expect("the tag is not 0xff");
+    (from, to)
 }
 
 /// Other versions in the bucket of keys that start with `prefix`.
@@ -98,6 +100,33 @@ pub(crate) fn parse_version(key: &[u8]) -> Option<(BucketId, Vec<u8>, Lsn)> {
     let (bucket, key, rest) = parse_escaped(VERSIONS, key)?;
     let lsn = rest.try_into().ok().map(u64::from_be_bytes)?;
     Some((bucket, key, Lsn(!lsn)))
+}
+
+/// The beginning of object keys in what other versions of them start with.
+pub(crate) fn parse_versions_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
+    // As if the key ended there.
+    let ended = [prefix, &[END]].concat();
+    parse_escaped(VERSIONS, &ended).map(|(_, key, _)| key)
+}
+
+/// Whether the value is a version beside the current one.
+pub(crate) fn is_version(key: &[u8]) -> bool {
+    key.first() == Some(&VERSIONS)
+}
+
+/// Where the null version of a key is, when it is not the current one.
+pub(crate) fn null_version(bucket: BucketId, key: &[u8]) -> Vec<u8> {
+    let (mut out, _) = versions_of(bucket, key);
+    out[0] = NULL_VERSION;
+    out
+}
+
+/// The current record of the key that a record is of: what owns its extents, and whose lock decides about it.
+pub(crate) fn owner_of(record_key: &[u8]) -> Option<Vec<u8>> {
+    match parse_version(record_key) {
+        Some((bucket, key, _)) => Some(current(bucket, &key)),
+        None => parse_current(record_key).map(|_| record_key.to_vec()),
+    }
 }
 
 pub(crate) fn upload(bucket: BucketId, key: &[u8], upload: UploadId) -> Vec<u8> {
@@ -328,6 +357,13 @@ fn escaped_range(tag: u8, bucket: BucketId, prefix: &[u8]) -> (Vec<u8>, Vec<u8>)
     escape(prefix, &mut from);
     let to = after_prefix(&from).expect("the tag is not 0xff");
     (from, to)
+}
+
+/// As it stands in an escaped key.
+pub(crate) fn escaped(bytes: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(bytes.len());
+    escape(bytes, &mut out);
+    out
 }
 
 fn escape(key: &[u8], out: &mut Vec<u8>) {

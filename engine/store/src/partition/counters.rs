@@ -22,6 +22,11 @@ pub(crate) struct Usage {
 }
 
 impl Usage {
+    /// Of one current object, or of one other version.
+    pub(crate) fn of(size_bytes: u64, is_current: bool) -> Usage {
+        Usage { objects: i64::from(is_current), bytes: size_bytes as i64, versions: i64::from(!is_current) }
+    }
+
     fn add(&mut self, delta: &UsageDelta, times: i64) {
         self.objects += delta.objects * times;
         self.bytes += delta.bytes * times;

@@ -28,6 +28,7 @@ use types::BucketId;
 use crate::error::{Error, Result};
 use crate::format::batch::{Ckpt, Entry, Op, SmallBody, UsageDelta};
 use crate::ids::{Lsn, PartitionId, StartNumber, VolumeId};
+use crate::index::keys;
 use crate::index::scan::Scan;
 use crate::index::{Absent, Bytes, Caches, FailedCopy, Index, OpenError, TreeError};
 use crate::log::{Log, Ticket};
@@ -134,6 +135,8 @@ pub(crate) struct Partition {
     flush_queued: [Cell<bool>; 2],
     /// Number of memtables let go: a look-up that spans one may be out of date.
     released: Cell<u64>,
+    /// Number of entries that may have made a version the current object of its key.
+    promotions: Cell<u64>,
 }
 
 struct State {
@@ -210,6 +213,7 @@ impl Partition {
             recopy: Cell::new(behind),
             flush_queued: Default::default(),
             released: Cell::new(0),
+            promotions: Cell::new(0),
             stream,
         };
         Ok((Rc::new(partition), failed))
@@ -406,6 +410,9 @@ impl Partition {
         state.durable = entry.lsn;
         state.counters.apply(&entry);
         let mut records = self.records.borrow_mut();
+        if is_promotion(&entry) {
+            self.promotions.set(self.promotions.get() + 1);
+        }
         for op in entry.ops {
             records.remove(&op.key);
             state.memtable.put(op.key.into(), op.value.map(Bytes::from));
@@ -474,6 +481,12 @@ impl Partition {
         self.settled.wait_for(|| (!self.is_pending(key)).then_some(())).await;
     }
 
+    /// The same for all keys from `from` on and before `to`.
+    pub(crate) async fn settle_range(&self, from: &[u8], to: &[u8]) {
+        let is_pending = || self.state.borrow().overlay.contains_any(from, to);
+        self.settled.wait_for(|| (!is_pending()).then_some(())).await;
+    }
+
     /// Waits until nothing is pending that was decided before this call. What is decided meanwhile is not waited for: under
     /// load there is always something.
     pub(crate) async fn drain(&self) {
@@ -496,10 +509,22 @@ impl Partition {
         self.state.borrow().counters.all_live().collect()
     }
 
+    /// Changes whenever a version may have become the current object of its key: who reads the one key space after the
+    /// other has missed it then.
+    pub(crate) fn promotions(&self) -> u64 {
+        self.promotions.get()
+    }
+
     fn unreadable(&self, error: &TreeError) -> Error {
         telemetry::error!("the index cannot be read: {error}"; partition = self.id.0);
         Error::Unavailable("the index cannot be read")
     }
+}
+
+/// Whether an entry takes one of the other versions away and writes something else.
+fn is_promotion(entry: &Entry) -> bool {
+    entry.ops.iter().any(|op| op.value.is_none() && keys::is_version(&op.key))
+        && entry.ops.iter().any(|op| op.value.is_some() && keys::parse_current(&op.key).is_some())
 }
 
 /// Why a job on a helper came to nothing. It may go on by itself, and what it does counts no more.

@@ -1,6 +1,7 @@
 //! Entries that are decided but not durable. Conditions are decided against them; no reader sees them.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
 
 use crate::format::batch::{Entry, Op, UsageDelta};
 use crate::ids::Lsn;
@@ -62,6 +63,11 @@ impl Overlay {
 
     pub(super) fn contains(&self, key: &[u8]) -> bool {
         self.values.contains_key(key)
+    }
+
+    /// Whether any key from `from` on and before `to` has a pending value.
+    pub(super) fn contains_any(&self, from: &[u8], to: &[u8]) -> bool {
+        self.values.range::<[u8], _>((Bound::Included(from), Bound::Excluded(to))).next().is_some()
     }
 
     /// The last entry that is pending.

@@ -107,7 +107,7 @@ fn store(root: &Path) -> Vec<PathBuf> {
         upload(bucket, "unfinished", &[content(12, 100_000)], false).await;
         for key in ["deleted-small", "deleted-large"] {
             let key = ObjectKey::parse(key).expect("valid");
-            assert!(store.delete(bucket, &key, DeleteCondition::default()).await.expect("deleted"));
+            assert!(store.delete(bucket, &key, DeleteCondition::default()).await.expect("deleted").existed);
         }
         let gone = BucketName::parse("gone").expect("valid");
         store.create_bucket(&gone, Vec::new()).await.expect("created");

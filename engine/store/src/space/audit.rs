@@ -111,9 +111,10 @@ async fn named(partition: &Partition) -> Result<Named> {
     for (from, to) in keys::spaces_with_bodies() {
         for (key, value) in scan_up_to(partition, from, &to, all).await? {
             let Some(parsed) = keys::parse_upload(&key) else {
-                let (bucket, _) = keys::parse_current(&key).ok_or(BAD_RECORD)?;
+                let owner = keys::owner_of(&key).ok_or(BAD_RECORD)?;
+                let (bucket, _) = keys::parse_current(&owner).ok_or(BAD_RECORD)?;
                 let record = Record::decode(&value).map_err(|_| BAD_RECORD)?;
-                let usage = Usage { objects: 1, bytes: record.size() as i64, versions: 0 };
+                let usage = Usage::of(record.size(), !keys::is_version(&key));
                 let sum = named.usage.entry(bucket).or_default();
                 *sum = *sum + usage;
                 named.add(&record.body);

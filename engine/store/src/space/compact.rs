@@ -279,7 +279,10 @@ async fn commit_again(
         PutBody::Small { body: SmallBody::from(bytes), crc, len }
     };
     let upload = keys::parse_upload(key).map(|part| keys::upload(part.bucket, &part.key, part.upload));
-    let lock = partition.lock(upload.as_deref().unwrap_or(key)).await?;
+    // Of an object all versions are decided about under one lock.
+    let owner = keys::owner_of(key);
+    let lock_key = upload.as_deref().or(owner.as_deref()).ok_or(BAD_RECORD)?;
+    let lock = partition.lock(if planted::is(Bug::CompactionUnlocked) { key } else { lock_key }).await?;
     if let Some(upload) = &upload
         && partition.get(upload, View::Decided).await?.is_none()
     {
@@ -293,7 +296,7 @@ async fn commit_again(
         return Ok(true);
     }
     let mut change = Change::default();
-    let (body, holds) = change.attach(body, key);
+    let (body, holds) = change.attach(body, owner.as_deref().unwrap_or(key));
     change.release(&Body::Small { address: old, crc });
     match holder.body_mut() {
         Body::Pieces(pieces) => {

@@ -62,6 +62,11 @@ impl Recounted {
         self.parts_dropped + self.extents_dropped + self.corrected
     }
 
+    /// Buckets that have versions beside the current ones.
+    pub(crate) fn versions_in(&self) -> impl Iterator<Item = BucketId> {
+        self.usage.iter().filter(|(_, usage)| usage.versions > 0).map(|(bucket, _)| *bucket)
+    }
+
     /// Buckets that have objects.
     pub(crate) fn objects_in(&self) -> impl Iterator<Item = BucketId> {
         self.usage.keys().copied()
@@ -69,9 +74,9 @@ impl Recounted {
 
     fn add(&mut self, node: &Node, row: &Row) {
         let body = match row {
-            Row::Object { bucket, record } => {
+            Row::Object { bucket, record, is_current } => {
                 let usage = self.usage.entry(*bucket).or_default();
-                *usage = *usage + Usage { objects: 1, bytes: record.size() as i64, versions: 0 };
+                *usage = *usage + Usage::of(record.size(), *is_current);
                 self.objects += 1;
                 self.bytes += record.size();
                 &record.body
@@ -265,6 +270,8 @@ enum Row {
     Object {
         bucket: BucketId,
         record: Record,
+        /// Not one of the other versions.
+        is_current: bool,
     },
     Upload(UploadKey),
     /// One whose bytes no object has.
@@ -279,9 +286,10 @@ async fn each_row(partition: &Partition, mut f: impl AsyncFnMut(&Row, &[u8]) -> 
         while let Some(rows) = page(partition, &mut from, &to).await? {
             for (key, value) in &rows {
                 let Some(upload) = keys::parse_upload(key) else {
-                    let (bucket, _) = keys::parse_current(key).ok_or_else(|| text(BAD_RECORD))?;
+                    let owner = keys::owner_of(key).ok_or_else(|| text(BAD_RECORD))?;
+                    let (bucket, _) = keys::parse_current(&owner).ok_or_else(|| text(BAD_RECORD))?;
                     let record = Record::decode(value).map_err(|_| text(BAD_RECORD))?;
-                    f(&Row::Object { bucket, record }, key).await?;
+                    f(&Row::Object { bucket, record, is_current: !keys::is_version(key) }, &owner).await?;
                     continue;
                 };
                 let owner = keys::current(upload.bucket, &upload.key);

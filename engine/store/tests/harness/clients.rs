@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use hafiz_store as store;
 use hafiz_store::{CommitPart, CommitPut, Complete, Error, List, ReadError, Record, Store};
-use types::{Attributes, BucketId, BucketName, DeleteCondition, Etag, ObjectKey, PartNumber, WriteCondition};
+use types::{
+    Attributes, BucketId, BucketName, DeleteCondition, Etag, ObjectKey, PartNumber, VersionId, WriteCondition,
+};
 
 use super::run::{CLIENTS, KEYS_PER_CLIENT, Known, Model, Progress, SHARED_KEYS, Value, Workload};
 
@@ -144,7 +146,7 @@ pub(crate) async fn write(
         model.borrow_mut().entry(name.clone()).or_default().open.push(next);
         let began = rt::time::Instant::now();
         let result = match (kind, next) {
-            ("upload", Some(value)) => upload(&store, bucket, key, value).await,
+            ("upload", Some(value)) => upload(&store, bucket, key, value).await.map(drop),
             (_, Some(value)) => put(&store, bucket, key, value).await.map_err(Failed::from),
             (_, None) => store.delete(bucket, &key, DeleteCondition::default()).await.map(|_| ()).map_err(Failed::from),
         };
@@ -237,7 +239,12 @@ async fn watch(store: Store, bucket: BucketId, model: Model, progress: Rc<RefCel
 }
 
 /// Uploads a value in parts; now and then a part is sent twice, or the first attempt at the whole is given up.
-pub(crate) async fn upload(store: &Store, bucket: BucketId, key: ObjectKey, value: Value) -> Result<(), Failed> {
+pub(crate) async fn upload(
+    store: &Store,
+    bucket: BucketId,
+    key: ObjectKey,
+    value: Value,
+) -> Result<Option<VersionId>, Failed> {
     let begin = || store.create_upload(bucket, &key, Attributes::new(), Vec::new());
     let before = |_: Error| Failed::Before;
     let part = async |upload, number: u32, bytes: &[u8]| {
@@ -277,7 +284,7 @@ pub(crate) async fn upload(store: &Store, bucket: BucketId, key: ObjectKey, valu
         attributes: Attributes::new(),
         condition: WriteCondition::default(),
     };
-    store.complete_upload(complete).await.map(|_| ()).map_err(Failed::from)
+    store.complete_upload(complete).await.map(|receipt| receipt.version).map_err(Failed::from)
 }
 
 /// Fills the drives, makes room again, and so on.
@@ -367,7 +374,7 @@ pub(crate) async fn read(store: &Store, bucket: BucketId, name: &str) -> Result<
 }
 
 /// Reads to the end: the bytes are those of the record, and of one value.
-async fn finish(mut get: store::Get, name: &str, record: &Record) -> Result<Value, ReadError> {
+pub(crate) async fn finish(mut get: store::Get, name: &str, record: &Record) -> Result<Value, ReadError> {
     let mut bytes = Vec::new();
     while let Some(window) = get.next().await {
         bytes.extend_from_slice(&window?);

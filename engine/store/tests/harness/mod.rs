@@ -9,3 +9,4 @@ pub(crate) mod hangs;
 pub(crate) mod healing;
 pub(crate) mod heals;
 pub(crate) mod run;
+pub(crate) mod versions;

@@ -162,11 +162,21 @@ fn uploads_parts_and_buckets_have_golden_bytes_and_read_back() {
         created: Timestamp(2),
         lsn: Lsn(3),
         state: BucketState::Deleting,
+        versioning: Versioning::Unversioned,
         settings: b"set".to_vec(),
     };
     let expect = b"\x01\x02\x03\0\x03\0\0\0\x01\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0\x03\0\0\0\0\0\0\0abcset";
     assert_eq!(bucket.encode(), expect);
-    assert_eq!(BucketRecord::decode(expect), Ok(bucket));
+    assert_eq!(BucketRecord::decode(expect), Ok(bucket.clone()));
+    for (versioning, state) in [(Versioning::Enabled, 0x12), (Versioning::Suspended, 0x22)] {
+        let bucket = BucketRecord { versioning, ..bucket.clone() };
+        let mut expect = expect.to_vec();
+        expect[1] = state;
+        assert_eq!(bucket.encode(), expect);
+        assert_eq!(BucketRecord::decode(&expect), Ok(bucket));
+        expect[1] = 0x32;
+        assert_eq!(BucketRecord::decode(&expect), Err(Invalid::Field("bucket versioning")));
+    }
 }
 
 #[test]

@@ -25,6 +25,7 @@ fn keys_have_golden_bytes() {
         version(BUCKET_ID, b"k\0\x01", Lsn(1)),
         b"v\x01\x02\x03\x04\x05\x06\x07\x08k\x01\x01\x01\x02\0\xff\xff\xff\xff\xff\xff\xff\xfe",
     );
+    check(null_version(BUCKET_ID, b"k\x01"), b"w\x01\x02\x03\x04\x05\x06\x07\x08k\x01\x02\0");
     check(
         upload(BUCKET_ID, b"k", upload_id),
         b"m\x01\x02\x03\x04\x05\x06\x07\x08k\0\x21\x22\x23\x24\x25\x26\x27\x28\x29\x2a\x2b\x2c\x2d\x2e\x2f\x30",
@@ -48,6 +49,23 @@ fn escaped_keys_keep_the_order_of_keys_and_read_back() {
             let versions = |key| version(BUCKET_ID, key, Lsn(5));
             assert_eq!(versions(a).cmp(&versions(b)), a.cmp(b), "{a:?} {b:?}");
         }
+    }
+}
+
+#[test]
+fn a_version_belongs_to_the_current_record_of_its_key_and_to_the_versions_of_no_other() {
+    for key in random_keys(100) {
+        let owner = current(BUCKET_ID, &key);
+        let (from, to) = versions_of(BUCKET_ID, &key);
+        for lsn in [0, 1, u64::MAX] {
+            let version = version(BUCKET_ID, &key, Lsn(lsn));
+            assert_eq!(owner_of(&version), Some(owner.clone()));
+            assert!(from <= version && version < to);
+        }
+        assert_eq!(owner_of(&owner), Some(owner.clone()));
+        let longer = version(BUCKET_ID, &[&key[..], b"\0"].concat(), Lsn(u64::MAX));
+        assert!(longer >= to, "{key:?}");
+        assert_eq!(owner_of(&null_version(BUCKET_ID, &key)), None);
     }
 }
 
