@@ -463,7 +463,8 @@ fn what_is_not_provided_or_not_allowed_is_said_so() {
     let server = Server::start(root.path());
     let client = server.client();
     client.put("/bucket", b"").ok();
-    client.put("/bucket?versioning", b"").expect(501, "NotImplemented");
+    client.put("/bucket?replication", b"").expect(501, "NotImplemented");
+    client.put("/bucket?versioning", b"").expect(400, "MalformedXML");
     client.get("/bucket?some-new-thing").expect(501, "NotImplemented");
     client.send("POST", "/bucket/key", &[], b"").expect(405, "MethodNotAllowed");
     client.anonymous("GET", "http://h/%", &[("a b", "c")]).expect(400, "");

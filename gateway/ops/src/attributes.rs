@@ -10,8 +10,7 @@ use types::PartNumber;
 use crate::Ops;
 use crate::bucket::bucket;
 use crate::gate::Authorized;
-use crate::object::{check_version, facts};
-use crate::refusal::{about_key, refuse};
+use crate::object::{facts, find};
 
 /// What is known of an object, and a page of its parts when it has any. The caller shows what was selected.
 pub async fn get_object_attributes(
@@ -19,10 +18,8 @@ pub async fn get_object_attributes(
     request: &Authorized<GetObjectAttributes>,
 ) -> Result<(ObjectFacts, Option<ObjectPartsPage>), Error> {
     let bucket = bucket(ops, &request.bucket)?;
-    check_version(request.version)?;
-    let found = ops.store.head(bucket.id, &request.key).await;
-    let record = found.map_err(|error| about_key(refuse(error), &request.key))?;
-    let facts = facts(&record);
+    let record = find(ops, &bucket, &request.key, request.version).await?;
+    let facts = facts(&record, bucket.versioning);
     let page = page(&facts, &record.parts, request.part_number_marker, request.max_parts);
     Ok((facts, page))
 }

@@ -260,7 +260,7 @@ impl Copied {
 
     /// The bytes were moved: asks where they are now. An object that was replaced meanwhile cannot be copied on.
     async fn find_again(&mut self) -> Result<(), Error> {
-        let record = self.store.head(self.bucket, &self.key).await.map_err(refuse)?;
+        let record = self.store.head_version(self.bucket, &self.key, self.record.version).await.map_err(refuse)?;
         if (record.version, record.modified, record.etag)
             != (self.record.version, self.record.modified, self.record.etag)
         {

@@ -4,10 +4,13 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use s3::reply::{ListedBucket, ListedBuckets, Location};
-use s3::request::{BucketRef, CreateBucket, DeleteBucket, GetBucketLocation, HeadBucket, ListBuckets};
+use s3::request::{
+    BucketRef, CreateBucket, DeleteBucket, GetBucketLocation, GetBucketVersioning, HeadBucket, ListBuckets,
+    PutBucketVersioning,
+};
 use s3::{Code, Error};
 use store::Bucket;
-use types::BucketName;
+use types::{BucketName, Versioning};
 
 use crate::Ops;
 use crate::gate::Authorized;
@@ -64,6 +67,19 @@ pub fn get_bucket_location(ops: &Ops, request: Authorized<GetBucketLocation>) ->
 fn location(ops: &Ops, wanted: &BucketRef) -> Result<Location, Error> {
     let bucket = bucket(ops, wanted)?;
     Ok(Location { region: settings(ops, &bucket).region })
+}
+
+/// GetBucketVersioning.
+pub fn get_bucket_versioning(ops: &Ops, request: Authorized<GetBucketVersioning>) -> Result<Versioning, Error> {
+    Ok(bucket(ops, &request.into_inner().bucket)?.versioning)
+}
+
+/// PutBucketVersioning. Decides all writes that begin after it is answered.
+pub async fn put_bucket_versioning(ops: &Ops, request: Authorized<PutBucketVersioning>) -> Result<(), Error> {
+    let request = request.into_inner();
+    let bucket = bucket(ops, &request.bucket)?;
+    let put = ops.store.put_bucket_versioning(&bucket.name, request.versioning).await;
+    put.map_err(|error| refuse(error).field("BucketName", bucket.name.as_str()))
 }
 
 /// DeleteBucket. `BucketNotEmpty` while there is any object; uploads in progress end with the bucket.

@@ -13,7 +13,7 @@ use crate::Ops;
 use crate::bucket::bucket;
 use crate::gate::Authorized;
 use crate::multipart::{about_upload, part_algorithm, upload_of};
-use crate::object::checksum_of;
+use crate::object::{checksum_of, shown_version};
 use crate::refusal::{about_key, refuse, senseless};
 use crate::settings::UploadChecksum;
 
@@ -32,20 +32,21 @@ pub async fn complete_multipart_upload<'r>(
     location: String,
 ) -> Result<Completed<'r>, Error> {
     let bucket = bucket(ops, &request.bucket)?;
-    let completed = |etag, checksum| Completed {
+    let completed = |etag, checksum, version| Completed {
         location,
         bucket: &request.bucket.name,
         key: &request.key,
         etag,
         checksum,
-        version: None,
+        version,
     };
     let (upload, of_upload) = match upload_of(ops, bucket.id, &request.key, request.upload).await {
         Ok(found) => found,
         Err(error) if error.code == Code::NoSuchUpload => {
             return match ops.store.head(bucket.id, &request.key).await {
                 Ok(record) if Some(record.etag) == claimed_etag(&request.parts) => {
-                    Ok(completed(record.etag, checksum_of(&record.attributes)))
+                    let version = shown_version(&record, bucket.versioning);
+                    Ok(completed(record.etag, checksum_of(&record.attributes), version))
                 }
                 _ => Err(error),
             };
@@ -69,7 +70,7 @@ pub async fn complete_multipart_upload<'r>(
             condition: request.condition.clone(),
         };
         match ops.store.complete_upload(complete).await {
-            Ok(_) => return Ok(completed(etag, Some(checksum))),
+            Ok(receipt) => return Ok(completed(etag, Some(checksum), receipt.version)),
             Err(store::Error::NoPart) if attempt < ATTEMPTS_MAX => {}
             Err(error) => return Err(about_upload(about_key(refuse(error), &request.key), request.upload)),
         }

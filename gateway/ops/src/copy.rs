@@ -13,22 +13,29 @@ use s3::range::resolve_copy;
 use s3::reply::{Copied as CopiedObject, CopiedPart};
 use s3::request::{CopyObject, UploadPartCopy};
 use s3::{Code, Error};
-use store::{CommitPart, CommitPut, PutBody, Record};
-use types::{Attribute, BucketId, Etag};
+use store::{Bucket, CommitPart, CommitPut, PutBody, Record};
+use types::{Attribute, Etag, VersionId};
 
 use crate::Ops;
 use crate::body::{CHECKSUM_DEFAULT, Copied, Hashes, pump};
 use crate::bucket::{bucket, bucket_of};
 use crate::gate::Authorized;
 use crate::multipart::{part_algorithm, upload_of};
-use crate::object::{COPY_BYTES_MAX, check_version, checksum_of};
+use crate::object::{self, COPY_BYTES_MAX, checksum_of};
 use crate::refusal::{about_key, refuse, senseless};
 
 /// A source that may be copied.
 struct Found<'r> {
-    bucket: BucketId,
+    bucket: Arc<Bucket>,
     source: &'r CopySource,
     record: Arc<Record>,
+}
+
+impl Found<'_> {
+    /// The version that is copied, where the source's bucket has versions.
+    fn version(&self) -> Option<VersionId> {
+        object::shown_version(&self.record, self.bucket.versioning)
+    }
 }
 
 async fn find<'r>(
@@ -37,12 +44,20 @@ async fn find<'r>(
     expected_owner: Option<&str>,
     conditions: &ReadConditions,
 ) -> Result<Found<'r>, Error> {
-    let bucket = bucket_of(ops, &source.bucket, expected_owner)?.id;
-    check_version(source.version)?;
-    let found = ops.store.head(bucket, &source.key).await;
-    let record = found.map_err(|error| about_key(refuse(error), &source.key))?;
+    let bucket = bucket_of(ops, &source.bucket, expected_owner)?;
+    let record = object::find(ops, &bucket, &source.key, source.version).await.map_err(of_copy_source)?;
     conditions.check_copy_source(&record.etag, record.modified.seconds())?;
     Ok(Found { bucket, source, record })
+}
+
+/// A delete marker cannot be copied, which is the request's fault.
+fn of_copy_source(error: Error) -> Error {
+    match error.code {
+        Code::MethodNotAllowed => Error::invalid_request(
+            "The source of a copy request may not specifically refer to a delete marker by version id.",
+        ),
+        _ => error,
+    }
 }
 
 /// CopyObject.
@@ -74,7 +89,8 @@ pub async fn copy_object(ops: &Ops, request: Authorized<CopyObject>) -> Result<C
     };
     let receipt = ops.store.commit_put(commit).await.map_err(|error| about_key(refuse(error), &request.key))?;
     let checksum = Some(written.checksum);
-    Ok(CopiedObject { etag, modified: receipt.modified, checksum, version: None, source_version: None })
+    let (version, source_version) = (receipt.version, found.version());
+    Ok(CopiedObject { etag, modified: receipt.modified, checksum, version, source_version })
 }
 
 /// UploadPartCopy.
@@ -108,7 +124,7 @@ pub async fn upload_part_copy(ops: &Ops, request: Authorized<UploadPartCopy>) ->
     let modified = ops.store.commit_part(commit).await.map_err(refuse)?;
     // Only a checksum that was asked for is told.
     let checksum = of_upload.map(|_| written.checksum);
-    Ok(CopiedPart { etag: Etag::from_md5(written.md5), modified, checksum, source_version: None })
+    Ok(CopiedPart { etag: Etag::from_md5(written.md5), modified, checksum, source_version: found.version() })
 }
 
 struct Written {
@@ -123,7 +139,7 @@ async fn write(ops: &Ops, found: &Found<'_>, range: Range<u64>, algorithm: Algor
     let (known_md5, known_checksum) = known(is_whole, &record.etag, checksum_of(&record.attributes), algorithm);
     let compute = known_checksum.is_none().then_some(algorithm);
     let len = range.end - range.start;
-    let mut payload = Copied::new(ops, (found.bucket, &found.source.key), record.clone(), range, compute);
+    let mut payload = Copied::new(ops, (found.bucket.id, &found.source.key), record.clone(), range, compute);
     let received = pump(ops, len, &mut payload, known_md5.map_or(Hashes::Md5, Hashes::Known)).await?;
     let (body, digests) = received.finish().await?;
     let checksum = payload.finish().or(known_checksum).ok_or_else(|| senseless("a copy without a checksum"))?;

@@ -9,12 +9,13 @@ use s3::reply::{ObjectFacts, ReadObject, Reply};
 use s3::request::{GetObject, HeadObject};
 use s3::{Code, Error};
 use store::{Get, PartEntry, ReadError, Record};
+use types::Versioning;
 
 use crate::Ops;
 use crate::bucket::bucket;
 use crate::gate::Authorized;
-use crate::object::{check_version, facts};
-use crate::refusal::{about_key, refuse, refuse_read, senseless};
+use crate::object::{facts, find};
+use crate::refusal::{refuse_read, senseless};
 
 /// A read that was decided: what is told of the object, and which of its bytes are sent.
 #[derive(Debug)]
@@ -86,8 +87,8 @@ pub async fn get_object(ops: &Ops, request: &Authorized<GetObject>) -> Result<(R
     // Bytes may be moved between the look-up and the read: then the second look-up names their new place.
     let mut may_be_stale = true;
     loop {
-        let record = find(ops, request).await?;
-        let reading = decide(&record, request)?;
+        let (record, versioning) = look_up(ops, request).await?;
+        let reading = decide(&record, versioning, request)?;
         let bytes = reading.bytes();
         if bytes.is_empty() {
             return Ok((reading, None));
@@ -108,18 +109,17 @@ pub async fn get_object(ops: &Ops, request: &Authorized<GetObject>) -> Result<(R
 
 /// HeadObject.
 pub async fn head_object(ops: &Ops, request: &Authorized<HeadObject>) -> Result<Reading, Error> {
-    let record = find(ops, &request.0).await?;
-    decide(&record, &request.0)
+    let (record, versioning) = look_up(ops, &request.0).await?;
+    decide(&record, versioning, &request.0)
 }
 
-async fn find(ops: &Ops, request: &GetObject) -> Result<Arc<Record>, Error> {
+async fn look_up(ops: &Ops, request: &GetObject) -> Result<(Arc<Record>, Versioning), Error> {
     let bucket = bucket(ops, &request.bucket)?;
-    check_version(request.version)?;
-    ops.store.head(bucket.id, &request.key).await.map_err(|error| about_key(refuse(error), &request.key))
+    Ok((find(ops, &bucket, &request.key, request.version).await?, bucket.versioning))
 }
 
-fn decide(record: &Record, request: &GetObject) -> Result<Reading, Error> {
-    let facts = facts(record);
+fn decide(record: &Record, versioning: Versioning, request: &GetObject) -> Result<Reading, Error> {
+    let facts = facts(record, versioning);
     let shown = show(&facts, &record.parts, request)?;
     Ok(Reading { facts, shown })
 }

@@ -37,7 +37,10 @@ use store::Store;
 
 pub use attributes::get_object_attributes;
 pub use body::{Incoming, Source};
-pub use bucket::{create_bucket, delete_bucket, get_bucket_location, head_bucket, list_buckets};
+pub use bucket::{
+    create_bucket, delete_bucket, get_bucket_location, get_bucket_versioning, head_bucket, list_buckets,
+    put_bucket_versioning,
+};
 pub use complete::complete_multipart_upload;
 pub use copy::{copy_object, upload_part_copy};
 pub use delete::{delete_object, delete_objects};

@@ -41,6 +41,6 @@ pub async fn put_object<S: Source>(
         attributes,
         condition: request.condition,
     };
-    ops.store.commit_put(commit).await.map_err(|error| about_key(refuse(error), &request.key))?;
-    Ok(StoredObject { etag, checksum: Some(uploaded.told), version: None })
+    let receipt = ops.store.commit_put(commit).await.map_err(|error| about_key(refuse(error), &request.key))?;
+    Ok(StoredObject { etag, checksum: Some(uploaded.told), version: receipt.version })
 }

@@ -2,7 +2,7 @@
 
 use s3::{Code, Error};
 use store::ReadError;
-use types::{BucketName, ConditionRefused, ObjectKey};
+use types::{BucketName, ConditionRefused, ObjectKey, VersionId};
 
 static CORRUPT: telemetry::Counter =
     telemetry::Counter::new("hafiz_requests_corrupt_total", "Requests that met damage beyond repair.");
@@ -17,6 +17,7 @@ pub(crate) fn refuse(error: store::Error) -> Error {
         store::Error::BucketExists => Error::new(Code::BucketAlreadyOwnedByYou),
         store::Error::BucketNotEmpty => Error::new(Code::BucketNotEmpty),
         store::Error::NotFound => Error::new(Code::NoSuchKey),
+        store::Error::DeleteMarker { version, modified } => Error::delete_marker(version, modified, false),
         store::Error::NoUpload => Error::new(Code::NoSuchUpload),
         store::Error::NoPart => Error::new(Code::InvalidPart),
         store::Error::Precondition(ConditionRefused::Missing) => Error::new(Code::NoSuchKey),
@@ -50,10 +51,23 @@ pub(crate) fn senseless(what: &'static str) -> Error {
     Error::new(Code::InternalError)
 }
 
+/// The same for a version that was asked for by its id.
+pub(crate) fn refuse_version(error: store::Error, version: VersionId) -> Error {
+    match error {
+        store::Error::NotFound => no_such_version(version),
+        store::Error::DeleteMarker { version, modified } => Error::delete_marker(version, modified, true),
+        other => refuse(other),
+    }
+}
+
+pub(crate) fn no_such_version(version: VersionId) -> Error {
+    Error::new(Code::NoSuchVersion).field("VersionId", version.to_string())
+}
+
 /// Names the key in an error that speaks of one.
 pub(crate) fn about_key(error: Error, key: &ObjectKey) -> Error {
     match error.code {
-        Code::NoSuchKey => error.field("Key", key.as_str()),
+        Code::NoSuchKey | Code::NoSuchVersion => error.field("Key", key.as_str()),
         _ => error,
     }
 }

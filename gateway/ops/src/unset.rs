@@ -7,15 +7,13 @@ use s3::request::ReadUnset;
 use crate::Ops;
 use crate::bucket::bucket;
 use crate::gate::Authorized;
-use crate::object::check_version;
-use crate::refusal::{about_key, refuse};
+use crate::object::find;
 
 /// Answers as for a bucket that never had the configuration; the bucket, and the object asked about, must be there.
 pub async fn read_unset(ops: &Ops, request: &Authorized<ReadUnset>) -> Result<Reply, Error> {
     let bucket = bucket(ops, &request.bucket)?;
     if let Some(key) = &request.key {
-        check_version(request.version)?;
-        ops.store.head(bucket.id, key).await.map_err(|error| about_key(refuse(error), key))?;
+        find(ops, &bucket, key, request.version).await?;
     }
     render_unset(request, &ops.site.owner)
 }

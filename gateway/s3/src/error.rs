@@ -3,6 +3,9 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use types::{Timestamp, VersionId};
+
+use crate::date;
 use crate::xml::Writer;
 
 macro_rules! codes {
@@ -48,6 +51,7 @@ codes! {
     EntityTooSmall "EntityTooSmall" 400 "Your proposed upload is smaller than the minimum allowed size";
     ExpiredToken "ExpiredToken" 400 "The provided token has expired.";
     IllegalLocationConstraint "IllegalLocationConstraintException" 400 "The specified location constraint is incompatible for the region specific endpoint this request was sent to.";
+    IllegalVersioning "IllegalVersioningConfigurationException" 400 "The Versioning element must be specified";
     IncompleteBody "IncompleteBody" 400 "You did not provide the number of bytes specified by the Content-Length HTTP header.";
     InternalError "InternalError" 500 "We encountered an internal error. Please try again.";
     InvalidAccessKeyId "InvalidAccessKeyId" 403 "The AWS Access Key Id you provided does not exist in our records.";
@@ -113,17 +117,19 @@ pub struct Error {
     pub message: Cow<'static, str>,
     /// Further elements of the error document, in order; values are escaped when written.
     pub fields: Vec<(&'static str, String)>,
+    /// Headers that S3 sends with this error alone.
+    pub headers: Vec<(&'static str, String)>,
 }
 
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
     pub fn new(code: Code) -> Error {
-        Error { code, message: Cow::Borrowed(code.message()), fields: Vec::new() }
+        Error::with(code, code.message())
     }
 
     pub fn with(code: Code, message: impl Into<Cow<'static, str>>) -> Error {
-        Error { code, message: message.into(), fields: Vec::new() }
+        Error { code, message: message.into(), fields: Vec::new(), headers: Vec::new() }
     }
 
     /// `InvalidArgument` that names the argument and the value found.
@@ -143,6 +149,24 @@ impl Error {
     pub fn field(mut self, name: &'static str, value: impl Into<String>) -> Error {
         self.fields.push((name, value.into()));
         self
+    }
+
+    pub fn header(mut self, name: &'static str, value: impl Into<String>) -> Error {
+        self.headers.push((name, value.into()));
+        self
+    }
+
+    /// The version that a read found is a delete marker. `named`: the request asked for that version; else for the object,
+    /// and there is none.
+    pub fn delete_marker(version: VersionId, modified: Timestamp, named: bool) -> Error {
+        let error = match named {
+            true => Error::new(Code::MethodNotAllowed)
+                .field("ResourceType", "DeleteMarker")
+                .header("Allow", "DELETE")
+                .header("Last-Modified", date::http(modified.seconds())),
+            false => Error::new(Code::NoSuchKey),
+        };
+        error.header("x-amz-delete-marker", "true").header("x-amz-version-id", version.to_string())
     }
 
     pub fn status(&self) -> u16 {

@@ -20,7 +20,7 @@ pub use object::{
     StoredPart,
 };
 pub use unset::render_unset;
-pub use versions::ListedVersions;
+pub use versions::{ListedVersion, ListedVersions, render_versioning};
 
 use crate::error::{Code, Error};
 use crate::xml::Writer;
@@ -74,6 +74,9 @@ impl Reply {
             }
             Code::SlowDown | Code::ServiceUnavailable => headers.push("Retry-After", b"1"),
             _ => {}
+        }
+        for (name, value) in &error.headers {
+            headers.push(name, value.as_bytes());
         }
         if let Some(region) = field("Region") {
             headers.push("x-amz-bucket-region", region.as_bytes());

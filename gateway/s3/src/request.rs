@@ -10,6 +10,7 @@ mod list;
 mod multipart;
 mod object;
 mod unset;
+mod versioning;
 
 pub use bucket::{
     BUCKETS_MAX, CreateBucket, DELETE_ENTRIES_MAX, DeleteBucket, DeleteEntry, DeleteObjects, GetBucketLocation,
@@ -25,6 +26,7 @@ pub use object::{
     PARTS_MAX, PutObject,
 };
 pub use unset::{ReadUnset, Unset};
+pub use versioning::{GetBucketVersioning, PutBucketVersioning};
 
 use types::{BucketName, ObjectKey, VersionId};
 
@@ -95,7 +97,7 @@ requests! {
     ListBuckets CreateBucket HeadBucket DeleteBucket GetBucketLocation ListObjects ListObjectsV2 ListObjectVersions
     PutObject GetObject HeadObject DeleteObject DeleteObjects CopyObject GetObjectAttributes
     CreateMultipartUpload UploadPart UploadPartCopy CompleteMultipartUpload AbortMultipartUpload ListParts
-    ListMultipartUploads ReadUnset
+    ListMultipartUploads GetBucketVersioning PutBucketVersioning ReadUnset
 }
 
 /// The outcome of parsing a head.
@@ -115,6 +117,7 @@ pub struct AwaitsDocument {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Waiting {
     CreateBucket(BucketRef),
+    PutBucketVersioning(BucketRef),
     DeleteObjects(BucketRef),
     CompleteMultipartUpload(Box<multipart::CompleteHead>),
 }
@@ -128,6 +131,7 @@ impl AwaitsDocument {
     pub fn operation(&self) -> Operation {
         match self.waiting {
             Waiting::CreateBucket(_) => Operation::CreateBucket,
+            Waiting::PutBucketVersioning(_) => Operation::PutBucketVersioning,
             Waiting::DeleteObjects(_) => Operation::DeleteObjects,
             Waiting::CompleteMultipartUpload(_) => Operation::CompleteMultipartUpload,
         }
@@ -137,6 +141,7 @@ impl AwaitsDocument {
     pub fn read(self, document: &[u8]) -> Result<Request> {
         match self.waiting {
             Waiting::CreateBucket(bucket) => Ok(CreateBucket::read(bucket, document)?.into()),
+            Waiting::PutBucketVersioning(bucket) => Ok(PutBucketVersioning::read(bucket, document)?.into()),
             Waiting::DeleteObjects(bucket) => Ok(DeleteObjects::read(bucket, document)?.into()),
             Waiting::CompleteMultipartUpload(head) => Ok(head.read(document)?.into()),
         }
@@ -175,6 +180,11 @@ pub fn parse(route: &Route, head: &Head<'_>, address: &Address) -> Result<Parsed
                 return Err(Error::invalid_request("Missing required header for this request: Content-MD5"));
             }
             awaits(plan, waiting)
+        }
+        Operation::GetBucketVersioning => ready(GetBucketVersioning { bucket: source.bucket()? }.into()),
+        Operation::PutBucketVersioning => {
+            let waiting = Waiting::PutBucketVersioning(source.bucket()?);
+            awaits(BodyPlan::of_document(head)?, waiting)
         }
         Operation::CopyObject => ready(CopyObject::parse(&source)?.into()),
         Operation::GetObjectAttributes => ready(GetObjectAttributes::parse(&source)?.into()),

@@ -10,7 +10,7 @@ use s3::Error;
 use s3::address::Address;
 use s3::body::BodyRule;
 use s3::head::Head;
-use s3::reply::{Location, SelectedAttributes, StartedUpload};
+use s3::reply::{Location, SelectedAttributes, StartedUpload, render_versioning};
 use s3::request::{self, Demands, Parsed, Request};
 use s3::routing::Route;
 use s3::{Code, reply::Reply};
@@ -130,6 +130,13 @@ async fn carry_out(
         }
         Request::HeadBucket(request) => ops::head_bucket(ops, caller.authorize(*request)?)?.render_head(),
         Request::GetBucketLocation(request) => ops::get_bucket_location(ops, caller.authorize(*request)?)?.render(),
+        Request::GetBucketVersioning(request) => {
+            render_versioning(ops::get_bucket_versioning(ops, caller.authorize(*request)?)?)
+        }
+        Request::PutBucketVersioning(request) => {
+            ops::put_bucket_versioning(ops, caller.authorize(*request)?).await?;
+            Reply::empty(200)
+        }
         Request::DeleteBucket(request) => {
             ops::delete_bucket(ops, caller.authorize(*request)?).await?;
             Location::render_deleted()

@@ -1,6 +1,6 @@
 use std::num::NonZeroU16;
 
-use types::{Attribute, Attributes, BucketName, Etag, ObjectKey, PartNumber, Timestamp, UploadId, VersionId};
+use types::{Attribute, Attributes, BucketName, Etag, ObjectKey, PartNumber, Timestamp, UploadId, VersionId, Versioning};
 
 use super::*;
 use crate::address::Address;
@@ -344,28 +344,67 @@ fn an_error_has_the_same_id_in_head_and_body_and_no_body_for_head_and_304() {
 }
 
 #[test]
-fn a_version_listing_names_the_null_version_of_each_key() {
+fn a_version_listing_tells_versions_from_delete_markers() {
     let Request::ListObjectVersions(request) =
         request("/bucket?versions&max-keys=2&key-marker=a&version-id-marker=null&encoding-type=url")
     else {
         panic!("another request");
     };
-    assert_eq!(request.after(), "a");
-    let listing = Listing { objects: vec![object("b c")], common_prefixes: vec!["d/".into()], next: Some("d/".into()) };
-    let mut listed = ListedVersions { owner: owner(), listing };
+    let version = |key: &str, version, is_latest, delete_marker| ListedVersion {
+        object: object(key),
+        version: VersionId(version),
+        is_latest,
+        delete_marker,
+    };
+    let versions = vec![version("b c", 7, true, true), version("b c", 0, false, false)];
+    let mut listed = ListedVersions {
+        owner: owner(),
+        versions,
+        common_prefixes: vec!["d/".into()],
+        next: Some(("d/".into(), None)),
+    };
     let xml = body(&listed.render(&request)).to_owned();
-    let version = "<Version><Key>b%20c</Key><VersionId>null</VersionId><IsLatest>true</IsLatest><LastModified>";
+    let marker = "<DeleteMarker><Key>b%20c</Key><VersionId>0000000000000007</VersionId><IsLatest>true</IsLatest>\
+                  <LastModified>";
+    assert!(xml.contains(marker), "{xml}");
+    let version =
+        "</Owner></DeleteMarker><Version><Key>b%20c</Key><VersionId>null</VersionId><IsLatest>false</IsLatest>";
     assert!(xml.contains(version), "{xml}");
     let page =
         "<KeyMarker>a</KeyMarker><VersionIdMarker>null</VersionIdMarker><NextKeyMarker>d/</NextKeyMarker><MaxKeys>2";
     assert!(xml.contains(page), "{xml}");
     assert!(xml.contains("<CommonPrefixes><Prefix>d/</Prefix></CommonPrefixes></ListVersionsResult>"), "{xml}");
-    listed.listing.next = Some("b c".into());
+    listed.next = Some(("b c".into(), Some(VersionId(9))));
     let xml = body(&listed.render(&request)).to_owned();
-    assert!(
-        xml.contains("<NextKeyMarker>b%20c</NextKeyMarker><NextVersionIdMarker>null</NextVersionIdMarker>"),
-        "{xml}"
-    );
+    let next = "<NextKeyMarker>b%20c</NextKeyMarker><NextVersionIdMarker>0000000000000009</NextVersionIdMarker>";
+    assert!(xml.contains(next), "{xml}");
+}
+
+#[test]
+fn the_versioning_of_a_bucket_is_empty_until_it_was_set() {
+    let check = |versioning, expect: &str| {
+        let expect = format!("{XML}<VersioningConfiguration {NS}>{expect}</VersioningConfiguration>");
+        assert_eq!(body(&render_versioning(versioning)), expect);
+    };
+    check(Versioning::Unversioned, "");
+    check(Versioning::Enabled, "<Status>Enabled</Status>");
+    check(Versioning::Suspended, "<Status>Suspended</Status>");
+}
+
+#[test]
+fn a_delete_marker_is_told_in_headers() {
+    let reply = |named| {
+        let error = Error::delete_marker(VersionId(7), Timestamp(0), named);
+        Reply::of_error(&error, "GET", "/b/k", "R1", "H1")
+    };
+    let header = |reply: &Reply, name: &str| reply.headers.get(name).map(<[u8]>::to_vec);
+    let absent = reply(false);
+    assert_eq!((absent.status, header(&absent, "x-amz-delete-marker")), (404, Some(b"true".to_vec())));
+    assert_eq!(header(&absent, "x-amz-version-id"), Some(b"0000000000000007".to_vec()));
+    assert_eq!(header(&absent, "last-modified"), None);
+    let named = reply(true);
+    assert_eq!((named.status, header(&named, "allow")), (405, Some(b"DELETE".to_vec())));
+    assert_eq!(header(&named, "last-modified"), Some(b"Thu, 01 Jan 1970 00:00:00 GMT".to_vec()));
 }
 
 #[test]
@@ -379,7 +418,6 @@ fn a_configuration_that_was_never_set_is_answered_as_s3_does() {
     let check = |target: &str, expect: &str| {
         assert_eq!(body(&render(target).unwrap()), format!("{XML}{expect}"), "{target}");
     };
-    check("/bucket?versioning", &format!("<VersioningConfiguration {NS}></VersioningConfiguration>"));
     check("/bucket/key?tagging", &format!("<Tagging {NS}><TagSet></TagSet></Tagging>"));
     check(
         "/bucket?acl",

@@ -106,30 +106,26 @@ pub struct ListObjectVersions {
     pub page: Page,
     /// List what comes after this key; empty: from the start.
     pub key_marker: String,
-    /// The version of that key to go on after, as sent. Only with a key marker.
-    pub version_id_marker: Option<String>,
+    /// The version of that key to go on after. Only with a key marker.
+    pub version_id_marker: Option<VersionId>,
 }
 
 impl ListObjectVersions {
     pub(super) fn parse(source: &Source<'_>) -> Result<ListObjectVersions> {
         let key_marker = source.text("key-marker").unwrap_or_default();
         let name = "version-id-marker";
-        let version_id_marker = source.text(name);
-        if let Some(text) = &version_id_marker {
-            if key_marker.is_empty() {
+        let version_id_marker = match source.text(name) {
+            None => None,
+            Some(text) if key_marker.is_empty() => {
                 let message = "A version-id marker cannot be specified without a key marker.";
-                return Err(Error::argument(name, text, message));
+                return Err(Error::argument(name, &text, message));
             }
-            if VersionId::parse(text).is_none() {
-                return Err(Error::argument(name, text, "Invalid version id specified"));
-            }
-        }
+            Some(text) => match VersionId::parse(&text) {
+                Some(version) => Some(version),
+                None => return Err(Error::argument(name, &text, "Invalid version id specified")),
+            },
+        };
         Ok(ListObjectVersions { bucket: source.bucket()?, page: Page::parse(source)?, key_marker, version_id_marker })
-    }
-
-    /// Where to continue: after this name. A key has one version, so its marker stands for the key.
-    pub fn after(&self) -> &str {
-        &self.key_marker
     }
 }
 

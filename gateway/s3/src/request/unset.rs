@@ -26,7 +26,6 @@ const WITHOUT_LOCK: Unset = Unset::NotApplicable("Bucket is missing Object Lock 
 fn answer(operation: Operation) -> Option<Unset> {
     use Unset::{Document, Missing};
     Some(match operation {
-        Operation::GetBucketVersioning => Document(&["VersioningConfiguration"], ""),
         Operation::GetBucketAcl | Operation::GetObjectAcl => Unset::OwnersList,
         // What is in force: access lists other than the owner's are refused.
         Operation::GetBucketOwnershipControls => {

@@ -54,7 +54,7 @@ operations! {
     ListMultipartUploads "GET" Bucket ["uploads"] None, ["prefix" "delimiter" "encoding-type" "key-marker" "upload-id-marker" "max-uploads"] "s3:ListBucketMultipartUploads" true;
     // 4 Versioning
     GetBucketVersioning "GET" Bucket ["versioning"] None, [] "s3:GetBucketVersioning" true;
-    PutBucketVersioning "PUT" Bucket ["versioning"] None, [] "s3:PutBucketVersioning" false;
+    PutBucketVersioning "PUT" Bucket ["versioning"] None, [] "s3:PutBucketVersioning" true;
     // 5 ACL, ownership, public access
     GetBucketAcl "GET" Bucket ["acl"] None, [] "s3:GetBucketAcl" true;
     PutBucketAcl "PUT" Bucket ["acl"] None, [] "s3:PutBucketAcl" false;
