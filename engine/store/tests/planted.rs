@@ -57,6 +57,7 @@ const EVENED_OUT: Scenario = ("a rebalance crashes, then P drives missing", |see
 const ROLLED_BACK: Scenario = ("a drive is restored from an earlier time", balances::rolled_back);
 
 const VERSIONS: Scenario = ("versions, crashes", versions::crashes);
+const VERSIONS_MOVE: Scenario = ("versions go while their bodies move", versions::moved);
 
 /// Where a bug is looked for: the quickest first.
 fn scenarios(bug: Bug) -> &'static [Scenario] {
@@ -77,8 +78,8 @@ fn scenarios(bug: Bug) -> &'static [Scenario] {
         Bug::RecoveryCountsTwice | Bug::CheckpointTooFar | Bug::CountersNotFlushed => &[RECLAIMED],
         Bug::TombstonesNotFlushed => &[RECLAIMED],
         Bug::CompactionBlind => &[RECLAIMED],
-        Bug::CompactionUnlocked | Bug::VersionNotPromoted => &[VERSIONS],
-        Bug::NullVersionForgotten | Bug::NullVersionKept => &[VERSIONS],
+        Bug::CompactionUnlocked => &[VERSIONS_MOVE],
+        Bug::VersionNotPromoted | Bug::NullVersionForgotten | Bug::NullVersionKept => &[VERSIONS],
         Bug::LogFreedUncovered => &[LOG_VOLUMES],
         Bug::CopiesSkipped => &[GOES_MEANWHILE],
         Bug::RebuildStopsEarly | Bug::RebuildSkipsParity | Bug::HealDoneEarly => &[LOST_DRIVE],

@@ -13,3 +13,8 @@ fn every_version_that_was_acknowledged_stays_and_none_comes_back() {
     for_each_seed(16, versions::crashes);
     versions::assert_all_was_done();
 }
+
+#[test]
+fn a_version_that_is_deleted_while_its_body_moves_stays_deleted() {
+    for_each_seed(4, versions::moved);
+}

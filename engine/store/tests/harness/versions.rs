@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use hafiz_store as store;
 use hafiz_store::{CommitPut, Error, List, ListVersions, ListedVersion, Store, VersionSummary};
@@ -23,6 +24,12 @@ const STEPS: u64 = 60;
 const LIVES: u64 = 4;
 /// Operations on the drives until a crash, at most.
 const OPERATIONS_MAX: u64 = 1500;
+/// Where compaction is to move versions: what one client does in a round, how many of three writes are deleted at once, and
+/// rounds.
+const KEPT_PER_ROUND: u64 = 12;
+const BRIEF_OF_ONE: u64 = 3;
+const ROUNDS: u64 = 12;
+const REST_MICROS_MAX: u64 = 100_000;
 
 /// A version as it must be. Newest first in a key's list.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,8 +65,23 @@ struct Model {
 type Shared = Rc<RefCell<Model>>;
 
 impl Model {
-    fn did(&mut self, what: &'static str) {
-        *self.done.entry(what).or_default() += 1;
+    /// What a change of a key's versions was.
+    fn note(&mut self, versioning: Versioning, before: &[Kept], change: &Change) {
+        let mut did = |what: &'static str| *self.done.entry(what).or_default() += 1;
+        match change {
+            Change::Put(_) => did("put"),
+            Change::Delete => did("delete"),
+            Change::DeleteVersion(id) => {
+                did("version deleted");
+                if before.len() > 1 && before[0].id == Some(*id) {
+                    did("promoted");
+                }
+                return;
+            }
+        }
+        if versioning == Versioning::Suspended && before.iter().any(|kept| kept.id == Some(VersionId::NULL)) {
+            did("null replaced");
+        }
     }
 }
 
@@ -126,78 +148,156 @@ pub(crate) fn assert_all_was_done() {
     }
 }
 
+/// Versions are deleted, and become current objects, while compaction moves their bodies.
+pub(crate) fn moved(seed: u64) {
+    let mut run = healing::Run::new(seed, 3);
+    run.log_slot_bytes = 256 << 10;
+    let model = Shared::default();
+    let known = model.clone();
+    run.run(async move |store, bucket| {
+        assert!(set(&store, Versioning::Enabled, &known).await, "drives take it");
+        act(clients(&store, bucket, &known, small_len), Client::come_and_go).await;
+        verify(seed, &store, bucket, &known).await;
+    });
+    let known = model.clone();
+    run.run(async move |store, bucket| verify(seed, &store, bucket, &known).await);
+}
+
+fn small_len() -> usize {
+    8 + rt::random::u64() as usize % 3_000
+}
+
 async fn live(store: Store, bucket: BucketId, seed: u64, versioning: Option<Versioning>, model: Shared) {
     verify(seed, &store, bucket, &model).await;
-    if let Some(versioning) = versioning {
-        // A crash may leave it either way; nothing is under way, so it is what the bucket says.
-        let name = BucketName::parse("bucket").expect("valid");
-        if store.put_bucket_versioning(&name, versioning).await.is_err() {
-            return;
-        }
-        assert_eq!(store.bucket(&name).expect("it is there").versioning, versioning);
-        model.borrow_mut().versioning = versioning;
+    if let Some(versioning) = versioning
+        && !set(&store, versioning, &model).await
+    {
+        // A crash may leave it either way; nothing is under way, so it is what the next start says.
+        return;
     }
-    let clients: Vec<_> =
-        (0..CLIENTS).map(|client| rt::spawn(act(store.clone(), bucket, client, model.clone()))).collect();
-    for client in clients {
-        client.await;
+    act(clients(&store, bucket, &model, random_len), Client::come).await;
+}
+
+/// Whether the bucket was told.
+async fn set(store: &Store, versioning: Versioning, model: &Shared) -> bool {
+    let name = BucketName::parse("bucket").expect("valid");
+    if store.put_bucket_versioning(&name, versioning).await.is_err() {
+        return false;
     }
+    assert_eq!(store.bucket(&name).expect("it is there").versioning, versioning);
+    model.borrow_mut().versioning = versioning;
+    true
 }
 
 /// One client, with keys of its own: so it is known what each has.
-async fn act(store: Store, bucket: BucketId, client: u64, model: Shared) {
-    for _ in 0..STEPS {
-        let name = format!("c{client}/k{}", rt::random::u64() % KEYS_PER_CLIENT);
-        let key = ObjectKey::parse(&name).expect("a valid key");
-        let (versioning, versions) = {
-            let model = model.borrow();
-            (model.versioning, model.keys.get(&name).map_or(Vec::new(), |key| key.versions.clone()))
-        };
-        let change = match rt::random::u64() % 10 {
-            0..=4 => {
-                let mut model = model.borrow_mut();
-                model.next_value += 1;
-                Change::Put(Value { id: model.next_value, len: random_len() })
+struct Client {
+    store: Store,
+    bucket: BucketId,
+    number: u64,
+    model: Shared,
+    len: fn() -> usize,
+}
+
+fn clients(store: &Store, bucket: BucketId, model: &Shared, len: fn() -> usize) -> impl Iterator<Item = Client> {
+    (0..CLIENTS).map(move |number| Client { store: store.clone(), bucket, number, model: model.clone(), len })
+}
+
+/// All of them at once, to the end.
+async fn act<F: Future<Output = ()> + 'static>(clients: impl Iterator<Item = Client>, what: impl Fn(Client) -> F) {
+    let tasks: Vec<_> = clients.map(|client| rt::spawn(what(client))).collect();
+    for task in tasks {
+        task.await;
+    }
+}
+
+impl Client {
+    /// Anything, one after the other.
+    async fn come(self) {
+        for _ in 0..STEPS {
+            let name = self.some_key();
+            let versions = self.versions(&name);
+            let change = match rt::random::u64() % 10 {
+                0..=4 => self.some_put(),
+                5 | 6 => Change::Delete,
+                7 | 8 if !versions.is_empty() => Change::DeleteVersion(some_of(&versions)),
+                _ => {
+                    let key = ObjectKey::parse(&name).expect("a valid key");
+                    check_key(&self.store, self.bucket, &key, &versions).await;
+                    continue;
+                }
+            };
+            if !self.carry_out(&name, change).await {
+                return;
             }
-            5 | 6 => Change::Delete,
-            7 | 8 if !versions.is_empty() => {
-                let chosen = &versions[(rt::random::u64() % versions.len() as u64) as usize];
-                Change::DeleteVersion(chosen.id.expect("all are known by now"))
+        }
+    }
+
+    /// Versions that stay for a while between others that go at once, then deletes of all, in any order.
+    async fn come_and_go(self) {
+        for _ in 0..ROUNDS {
+            for step in 0..KEPT_PER_ROUND * BRIEF_OF_ONE {
+                let name = self.some_key();
+                assert!(self.carry_out(&name, self.some_put()).await, "drives take it");
+                if !step.is_multiple_of(BRIEF_OF_ONE) {
+                    let newest = self.versions(&name)[0].id.expect("it was answered");
+                    assert!(self.carry_out(&name, Change::DeleteVersion(newest)).await, "drives take it");
+                }
             }
-            _ => {
-                check_key(&store, bucket, &key, &versions).await;
-                continue;
+            rt::time::sleep(Duration::from_micros(rt::random::u64() % REST_MICROS_MAX)).await;
+            for key in 0..KEYS_PER_CLIENT {
+                let name = self.key(key);
+                while let versions @ [_, ..] = &self.versions(&name)[..] {
+                    let gone = Change::DeleteVersion(some_of(versions));
+                    assert!(self.carry_out(&name, gone).await, "drives take it");
+                }
             }
-        };
-        model.borrow_mut().keys.entry(name.clone()).or_default().open = Some(change.clone());
-        let outcome = carry_out(&store, bucket, &key, &change).await;
-        let mut model = model.borrow_mut();
-        let known = model.keys.get_mut(&name).expect("it was just made");
+        }
+    }
+
+    fn key(&self, n: u64) -> String {
+        format!("c{}/k{n}", self.number)
+    }
+
+    fn some_key(&self) -> String {
+        self.key(rt::random::u64() % KEYS_PER_CLIENT)
+    }
+
+    fn some_put(&self) -> Change {
+        let mut model = self.model.borrow_mut();
+        model.next_value += 1;
+        Change::Put(Value { id: model.next_value, len: (self.len)() })
+    }
+
+    fn versions(&self, name: &str) -> Vec<Kept> {
+        self.model.borrow().keys.get(name).map_or(Vec::new(), |key| key.versions.clone())
+    }
+
+    /// False: only the next start can tell what came of it.
+    async fn carry_out(&self, name: &str, change: Change) -> bool {
+        let (versioning, before) = (self.model.borrow().versioning, self.versions(name));
+        self.model.borrow_mut().keys.entry(name.to_owned()).or_default().open = Some(change.clone());
+        let key = ObjectKey::parse(name).expect("a valid key");
+        let outcome = carry_out(&self.store, self.bucket, &key, &change).await;
+        let mut model = self.model.borrow_mut();
+        let known = model.keys.get_mut(name).expect("it was just made");
         match outcome {
             Ok(id) => {
                 known.open = None;
                 apply(&mut known.versions, versioning, &change, id);
-                let is_null_gone =
-                    versions.iter().any(|kept| kept.id == Some(VersionId::NULL)) && versioning == Versioning::Suspended;
-                let is_latest_gone =
-                    matches!(&change, Change::DeleteVersion(id) if versions[0].id == Some(*id) && versions.len() > 1);
-                match change {
-                    Change::Put(_) => model.did("put"),
-                    Change::Delete => model.did("delete"),
-                    Change::DeleteVersion(_) => model.did("version deleted"),
-                }
-                if is_latest_gone {
-                    model.did("promoted");
-                }
-                if is_null_gone {
-                    model.did("null replaced");
-                }
+                model.note(versioning, &before, &change);
+                true
             }
-            Err(Failed::Before) => known.open = None,
-            // Only a start can tell.
-            Err(Failed::Unknown) => return,
+            Err(Failed::Before) => {
+                known.open = None;
+                true
+            }
+            Err(Failed::Unknown) => false,
         }
     }
+}
+
+fn some_of(versions: &[Kept]) -> VersionId {
+    versions[(rt::random::u64() % versions.len() as u64) as usize].id.expect("all are known by now")
 }
 
 async fn carry_out(

@@ -1,6 +1,8 @@
 use std::num::NonZeroU16;
 
-use types::{Attribute, Attributes, BucketName, Etag, ObjectKey, PartNumber, Timestamp, UploadId, VersionId, Versioning};
+use types::{
+    Attribute, Attributes, BucketName, Etag, ObjectKey, PartNumber, Timestamp, UploadId, VersionId, Versioning,
+};
 
 use super::*;
 use crate::address::Address;
