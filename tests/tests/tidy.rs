@@ -58,8 +58,8 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("mio", &["bench"]),
     ("quick-xml", &["s3"]),
     ("rustls", &["bench", "http"]),
-    ("serde", &["bench"]),
-    ("serde_json", &["bench"]),
+    ("serde", &["bench", "iam"]),
+    ("serde_json", &["bench", "iam"]),
     ("sha2", &["codec"]),
     // Under `--cfg shuttle` only.
     ("shuttle", &["rt"]),
@@ -76,7 +76,7 @@ const TEST_OWNERS: &[(&str, &[&str])] = &[
     ("rcgen", &["http"]),
     // Reads the manifests for this file.
     ("toml", &["tests"]),
-    ("proptest", &["codec", "rt", "s3", "store"]),
+    ("proptest", &["codec", "iam", "rt", "s3", "store"]),
     ("tempfile", &["hafiz", "fronts", "http", "rt", "store", "tests"]),
 ];
 
