@@ -5,6 +5,7 @@
 #![no_main]
 
 mod config;
+mod policy;
 /// The server is a program, not a library: what is fuzzed of it is compiled once more, in place.
 #[path = "../../server/src"]
 #[allow(dead_code, unused_imports, reason = "most of the settings are read by the server only")]
@@ -36,6 +37,7 @@ const TARGETS: &[(&str, fn(&[u8]))] = &[
     ("xml", xml_document),
     ("texts", texts),
     ("config", config::file),
+    ("policy", policy::document),
     ("drive_identity", store::fuzz::drive_identity),
     ("topology", store::fuzz::topology),
     ("volume_page", store::fuzz::volume_page),
