@@ -103,13 +103,30 @@ impl Store {
         .await
     }
 
-    /// Replaces what the layer above keeps of a bucket.
-    pub async fn put_bucket_settings(&self, name: &BucketName, settings: Vec<u8>) -> Result<()> {
+    /// Replaces what the layer above keeps of a bucket by what `change` makes of it; in force on every shard when this
+    /// returns. Changes of buckets come one after the other, so that none is made of settings which another one is
+    /// replacing. What `change` refuses is the inner error: then nothing happened.
+    pub async fn put_bucket_settings<R, F>(&self, name: &BucketName, change: F) -> Result<std::result::Result<(), R>>
+    where
+        R: Send + 'static,
+        F: FnOnce(&[u8]) -> std::result::Result<Vec<u8>, R> + Send + 'static,
+    {
         let name = name.clone();
         self.to_the_end(PartitionId::BUCKETS, move |store| async move {
             let _changing = store.changing_buckets().await;
             let record = store.bucket_record(&name).await?;
-            store.put_bucket_record(BucketRecord { settings, ..record }).await
+            let settings = match change(&record.settings) {
+                Ok(settings) => settings,
+                Err(refused) => return Ok(Err(refused)),
+            };
+            // Settings that become shorter make room, as deletes do.
+            if settings.len() > record.settings.len() {
+                store.check_room()?
+            } else {
+                store.check_room_to_delete()?
+            }
+            store.put_bucket_record(BucketRecord { settings, ..record }).await?;
+            Ok(Ok(()))
         })
         .await
     }

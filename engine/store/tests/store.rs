@@ -217,6 +217,49 @@ fn what_was_put_is_read_back_on_any_number_of_drives_and_after_a_reopen() {
 }
 
 #[test]
+fn changes_of_a_buckets_settings_that_race_are_all_kept() {
+    const CHANGES: u8 = 40;
+    let root = root();
+    with_store(config(root.path(), 3), 2, |store| async move {
+        let name = bucket_name("bucket");
+        store.create_bucket(&name, vec![b'-']).await.expect("created");
+        let changes: Vec<_> = (0..CHANGES)
+            .map(|n| {
+                let (store, name) = (store.clone(), name.clone());
+                rt::spawn(async move {
+                    let change = move |old: &[u8]| -> Result<Vec<u8>, ()> { Ok([old, &[n]].concat()) };
+                    store.put_bucket_settings(&name, change).await.expect("committed").expect("not refused");
+                    let seen = store.bucket(&name).expect("there");
+                    assert!(seen.settings.contains(&n), "acknowledged before it is in force");
+                })
+            })
+            .collect();
+        for change in changes {
+            change.await;
+        }
+        let refused = store.put_bucket_settings(&name, |_: &[u8]| Err("no")).await;
+        assert_eq!(refused, Ok(Err("no")));
+        let nowhere = store.put_bucket_settings(&bucket_name("nowhere"), |_: &[u8]| Err("no")).await;
+        assert_eq!(nowhere, Err(Error::NoBucket));
+    });
+    // Longer than anything the layer above keeps.
+    const LONG: usize = (1 << 20) + 4096;
+    with_store(config(root.path(), 3), 1, |store| async move {
+        let name = bucket_name("bucket");
+        let mut kept = store.bucket(&name).expect("there").settings.clone();
+        kept.sort_unstable();
+        let mut expect: Vec<u8> = (0..CHANGES).chain([b'-']).collect();
+        expect.sort_unstable();
+        assert_eq!(kept, expect);
+        let long = |_: &[u8]| -> Result<Vec<u8>, ()> { Ok(vec![7; LONG]) };
+        store.put_bucket_settings(&name, long).await.expect("committed").expect("not refused");
+    });
+    with_store(config(root.path(), 3), 1, |store| async move {
+        assert_eq!(store.bucket(&bucket_name("bucket")).expect("there").settings, vec![7; LONG]);
+    });
+}
+
+#[test]
 fn an_overwrite_replaces_and_a_delete_removes() {
     let root = root();
     with_store(config(root.path(), 3), 2, |store| async move {
