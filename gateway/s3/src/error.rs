@@ -58,6 +58,7 @@ codes! {
     InvalidArgument "InvalidArgument" 400 "Invalid Argument";
     InvalidBucketName "InvalidBucketName" 400 "The specified bucket is not valid.";
     InvalidChunkSize "InvalidChunkSizeError" 403 "Only the last chunk is allowed to have a size less than 8192 bytes";
+    InvalidConfigurationId "InvalidConfigurationId" 400 "The specified configuration id is invalid.";
     InvalidDigest "InvalidDigest" 400 "The Content-MD5 you specified was invalid.";
     InvalidLocationConstraint "InvalidLocationConstraint" 400 "The specified location-constraint is not valid";
     InvalidObjectState "InvalidObjectState" 403 "The operation is not valid for the object's storage class";
@@ -67,6 +68,7 @@ codes! {
     InvalidRange "InvalidRange" 416 "The requested range is not satisfiable";
     InvalidRequest "InvalidRequest" 400 "Invalid Request";
     InvalidStorageClass "InvalidStorageClass" 400 "The storage class you specified is not valid";
+    InvalidTag "InvalidTag" 400 "The tag provided was not a valid tag";
     InvalidToken "InvalidToken" 400 "The provided token is malformed or otherwise invalid.";
     InvalidUri "InvalidURI" 400 "Couldn't parse the specified URI.";
     KeyTooLong "KeyTooLongError" 400 "Your key is too long";
@@ -83,6 +85,7 @@ codes! {
     NoSuchEncryption "ServerSideEncryptionConfigurationNotFoundError" 404 "The server side encryption configuration was not found";
     NoSuchLifecycle "NoSuchLifecycleConfiguration" 404 "The lifecycle configuration does not exist";
     NoSuchObjectLock "ObjectLockConfigurationNotFoundError" 404 "Object Lock configuration does not exist for this bucket";
+    NoSuchOwnershipControls "OwnershipControlsNotFoundError" 404 "The bucket ownership controls were not found";
     NoSuchPublicAccessBlock "NoSuchPublicAccessBlockConfiguration" 404 "The public access block configuration was not found";
     NoSuchReplication "ReplicationConfigurationNotFoundError" 404 "The replication configuration was not found";
     NoSuchTagSet "NoSuchTagSet" 404 "The TagSet does not exist";
@@ -106,6 +109,7 @@ codes! {
     SlowDown "SlowDown" 503 "Please reduce your request rate.";
     StorageFull "InsufficientStorage" 507 "There is not enough space left to store the object";
     TooManyBuckets "TooManyBuckets" 400 "You have attempted to create more buckets than allowed";
+    TooManyConfigurations "TooManyConfigurations" 400 "You are attempting to create a new configuration but have already reached the 1,000-configuration limit.";
     UserKeyMustBeSpecified "UserKeyMustBeSpecified" 400 "The bucket POST must contain the specified field name. If it is specified, check the order of the fields.";
     ContentSha256Mismatch "XAmzContentSHA256Mismatch" 400 "The provided 'x-amz-content-sha256' header does not match what was computed.";
 }

@@ -18,6 +18,7 @@ pub mod body;
 pub mod checksum;
 pub mod chunked;
 pub mod conditions;
+pub mod configuration;
 pub mod copy_source;
 pub mod date;
 pub mod error;

@@ -1,6 +1,7 @@
 //! Whatever comes from a socket ends in a typed request or in an error of S3, never in a panic.
 
 use hafiz_s3::address::Address;
+use hafiz_s3::configuration::{self, Kind};
 use hafiz_s3::head::Head;
 use hafiz_s3::reply::{Reply, ReplyBody};
 use hafiz_s3::request::{self, Parsed};
@@ -36,7 +37,7 @@ const NAMES: [&str; 24] = [
     "expires",
 ];
 
-const TARGETS: [&str; 16] = [
+const TARGETS: [&str; 19] = [
     "/",
     "/bucket",
     "/bucket?list-type=2&",
@@ -53,6 +54,9 @@ const TARGETS: [&str; 16] = [
     "/?continuation-token=",
     "/bucket/%",
     "/bucket?acl",
+    "/bucket?cors&",
+    "/bucket?inventory&id=i&",
+    "/bucket?metrics&continuation-token=",
 ];
 
 fn value() -> impl Strategy<Value = Vec<u8>> {
@@ -123,5 +127,23 @@ proptest! {
     #[test]
     fn any_document_is_read_or_refused(document in prop::collection::vec(any::<u8>(), 0..200)) {
         prop_assert!(xml::read(&document, "Delete").is_err());
+    }
+
+    #[test]
+    fn a_configuration_that_is_accepted_is_accepted_as_it_is_kept(
+        kind in prop::sample::select(&Kind::ALL[..]),
+        inner in "(<(Id|Status|Payer|Filter|TagSet)/>|<(CORSRule|AllowedOrigin|AllowedMethod|TagSet|Tag|Key|Value|Id|\
+                  Filter|And|Prefix|Status|Payer)>|</(CORSRule|AllowedOrigin|AllowedMethod|TagSet|Tag|Key|Value|Id|\
+                  Filter|And|Prefix|Status|Payer)>|\\*|GET|Enabled|Requester|&#xd;|&lt;|[ -~]){0,12}",
+    ) {
+        let read = |inner: &str| {
+            let root = kind.root();
+            configuration::read(kind, format!("<{root}>{inner}</{root}>").as_bytes())
+        };
+        if let Ok(accepted) = read(&inner)
+            && !accepted.content.is_empty()
+        {
+            prop_assert_eq!(read(&accepted.content), Ok(accepted));
+        }
     }
 }
