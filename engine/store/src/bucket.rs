@@ -120,11 +120,8 @@ impl Store {
                 Err(refused) => return Ok(Err(refused)),
             };
             // Settings that become shorter make room, as deletes do.
-            if settings.len() > record.settings.len() {
-                store.check_room()?
-            } else {
-                store.check_room_to_delete()?
-            }
+            let grows = settings.len() > record.settings.len();
+            if grows { store.check_room() } else { store.check_room_to_delete() }?;
             store.put_bucket_record(BucketRecord { settings, ..record }).await?;
             Ok(Ok(()))
         })

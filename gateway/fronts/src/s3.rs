@@ -1,8 +1,10 @@
 //! The S3 front: one HTTP request to one operation and back.
 //!
 //! Health and metrics come first, for requests without a signature: a signed request is always S3's, whatever its path,
-//! so no bucket name is taken away. Then admission, address, signature, route, parameters, gate, operation, reply.
+//! so no bucket name is taken away. Then admission, address, signature, route, parameters, gate, operation, reply. A
+//! browser that asks what a page may do (`OPTIONS`) is answered before its signature is looked for.
 
+mod cors;
 mod dispatch;
 mod keys;
 mod wire;
@@ -141,6 +143,9 @@ impl S3Front {
     ) -> Result<Answer, Error> {
         let domains: Vec<&str> = self.config.domains.iter().map(String::as_str).collect();
         let address = Address::split(head, &domains)?;
+        if let Some(answer) = self.preflight(head, &address) {
+            return answer;
+        }
         let identities = self.identities.borrow().clone();
         let now = rt::time::wall_clock() / 1_000_000_000;
         let authentication = sigv4::verify(head, &address.query, now, &self.ops.site().region, |scope| {
@@ -216,7 +221,7 @@ impl Handler for S3Front {
                 Err(too_much())
             }
         };
-        let answer = match outcome {
+        let mut answer = match outcome {
             Ok(Answer { reply, outgoing }) => {
                 Answer { reply: reply.finish(id.as_str(), &self.config.host_id), outgoing }
             }
@@ -225,6 +230,7 @@ impl Handler for S3Front {
                 Reply::of_error(&error, head.method, head.raw_path(), id.as_str(), &self.config.host_id).into()
             }
         };
+        self.allow_origin(&head, &mut answer.reply.headers);
         let status = answer.reply.status;
         if let Err(error) = send(answer, head.method, exchange).await {
             telemetry::debug!("a reply did not go out"; request = id, error = error);

@@ -4,7 +4,8 @@
 //! every digest before anything becomes visible.
 //!
 //! Invariants:
-//! - No operation can be called without an [`gate::Authorized`] request, which only the gate makes.
+//! - No operation can be called without an [`gate::Authorized`] request, which only the gate makes. What a browser
+//!   asks before its request is none (`cors`).
 //! - A body whose length, digest, signature or trailer is not as promised is never committed.
 //! - What the store refuses becomes an S3 error in one place (`refusal`).
 //!
@@ -15,7 +16,9 @@ mod attributes;
 mod body;
 mod bucket;
 mod complete;
+mod configuration;
 mod copy;
+mod cors;
 mod delete;
 pub mod gate;
 mod get;
@@ -42,7 +45,9 @@ pub use bucket::{
     put_bucket_versioning,
 };
 pub use complete::complete_multipart_upload;
+pub use configuration::{delete_configuration, get_configuration, list_configurations, put_configuration};
 pub use copy::{copy_object, upload_part_copy};
+pub use cors::{allow_origin, preflight};
 pub use delete::{delete_object, delete_objects};
 pub use get::{Outgoing, Reading, get_object, head_object};
 pub use list::{list_object_versions, list_objects, list_objects_v2};
@@ -50,6 +55,7 @@ pub use multipart::{abort_multipart_upload, create_multipart_upload, list_multip
 pub use put::put_object;
 pub use unset::read_unset;
 
+use cors::RulesRead;
 use hashing::Lanes;
 
 /// What all operations of one deployment share.
@@ -66,6 +72,7 @@ pub struct Ops {
     store: Store,
     site: Rc<Site>,
     lanes: Rc<Lanes>,
+    rules_read: Rc<RulesRead>,
     /// Of those that wait for buffers before their first byte; see `buffers_turn`.
     turns: Rc<Semaphore>,
 }
@@ -78,7 +85,13 @@ const BUFFER_WAITERS_MAX: usize = 512;
 impl Ops {
     /// To be called on the shard that uses it.
     pub fn new(store: Store, site: Site) -> Ops {
-        Ops { store, site: Rc::new(site), lanes: Rc::default(), turns: Semaphore::new(BUFFER_WAITERS_MAX) }
+        Ops {
+            store,
+            site: Rc::new(site),
+            lanes: Rc::default(),
+            rules_read: Rc::default(),
+            turns: Semaphore::new(BUFFER_WAITERS_MAX),
+        }
     }
 
     /// At most `count` large bodies wait for buffers at the same time; the next one is told to slow down. Fewer than are

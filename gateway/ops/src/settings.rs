@@ -1,15 +1,22 @@
 //! What operations keep in the opaque settings of buckets and uploads. Small, versioned; released versions never change.
 //!
-//! Bucket: `version: u8 = 1, owner len: u8, owner, region len: u8, region`.
+//! Bucket: `version: u8 = 2, owner len: u8, owner, region len: u8, region`, then the bucket's configurations: see
+//! `entries`. Version 1 ends before them.
 //! Upload: `version: u8 = 1, checksum type: u8 (0 none, 1 full object, 2 composite), algorithm's name to the end`.
+
+mod entries;
 
 use s3::checksum::{self, Algorithm, ChecksumType};
 
+pub(crate) use entries::{Entries, SETTINGS_BYTES_MAX};
+
 const VERSION: u8 = 1;
+/// The first version of a bucket's settings that holds configurations.
+const VERSION_WITH_ENTRIES: u8 = 2;
 const FULL_OBJECT: u8 = 1;
 const COMPOSITE: u8 = 2;
 
-/// Settings of a bucket.
+/// Settings of a bucket, but for its configurations.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct BucketSettings {
     /// Id of the account it belongs to.
@@ -18,9 +25,9 @@ pub(crate) struct BucketSettings {
 }
 
 impl BucketSettings {
-    /// Names are cut at 255 bytes; configuration allows no such lengths.
+    /// Of a bucket without configurations. Names are cut at 255 bytes; configuration allows no such lengths.
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut bytes = vec![VERSION];
+        let mut bytes = vec![VERSION_WITH_ENTRIES];
         for text in [&self.owner, &self.region] {
             let text = &text.as_bytes()[..text.len().min(usize::from(u8::MAX))];
             bytes.push(text.len() as u8);
@@ -29,14 +36,23 @@ impl BucketSettings {
         bytes
     }
 
-    /// `None` for what a later release wrote.
+    /// `None` for what a later release wrote. Configurations are not looked at: they may be long.
     pub(crate) fn decode(bytes: &[u8]) -> Option<BucketSettings> {
-        let (&VERSION, rest) = bytes.split_first()? else {
-            return None;
-        };
+        let (settings, _) = BucketSettings::split(bytes)?;
+        Some(settings)
+    }
+
+    /// The settings, and the bytes of the configurations behind them.
+    fn split(bytes: &[u8]) -> Option<(BucketSettings, &[u8])> {
+        let (&version, rest) = bytes.split_first()?;
         let (owner, rest) = split_text(rest)?;
         let (region, rest) = split_text(rest)?;
-        rest.is_empty().then_some(BucketSettings { owner, region })
+        let is_whole = match version {
+            VERSION => rest.is_empty(),
+            VERSION_WITH_ENTRIES => true,
+            _ => false,
+        };
+        is_whole.then_some((BucketSettings { owner, region }, rest))
     }
 }
 
@@ -82,9 +98,11 @@ mod tests {
     #[test]
     fn bucket_settings_have_golden_bytes_and_read_back() {
         let settings = BucketSettings { owner: "own".into(), region: "eu-1".into() };
-        assert_eq!(settings.encode(), b"\x01\x03own\x04eu-1");
-        assert_eq!(BucketSettings::decode(&settings.encode()), Some(settings));
-        for bytes in [&b""[..], b"\x02\x03own\x04eu-1", b"\x01\x03own\x04eu-", b"\x01\x03own\x04eu-1x", b"\x01"] {
+        assert_eq!(settings.encode(), b"\x02\x03own\x04eu-1");
+        assert_eq!(BucketSettings::decode(&settings.encode()), Some(settings.clone()));
+        // What the release before configurations wrote.
+        assert_eq!(BucketSettings::decode(b"\x01\x03own\x04eu-1"), Some(settings));
+        for bytes in [&b""[..], b"\x03\x03own\x04eu-1", b"\x01\x03own\x04eu-", b"\x01\x03own\x04eu-1x", b"\x02"] {
             assert_eq!(BucketSettings::decode(bytes), None);
         }
     }

@@ -3,6 +3,7 @@
 //! `Date`, `Server`, `Content-Length` and connection headers are HTTP's; `finish` adds what every S3 reply carries.
 
 mod bucket;
+mod configuration;
 mod headers;
 mod list;
 mod multipart;
@@ -11,6 +12,7 @@ mod unset;
 mod versions;
 
 pub use bucket::{Deleted, DeletedEntry, ListedBucket, ListedBuckets, Location, Owner};
+pub use configuration::{CONFIGURATIONS_PAGE_MAX, ListedConfigurations, Stored, render_configuration};
 pub use headers::Headers;
 pub(crate) use headers::is_token;
 pub use list::{ListedObject, ListedObjects, ListedObjectsV2, Listing};

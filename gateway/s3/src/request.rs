@@ -5,6 +5,7 @@
 //! [`AwaitsDocument::read`].
 
 mod bucket;
+mod configuration;
 mod features;
 mod list;
 mod multipart;
@@ -16,6 +17,7 @@ pub use bucket::{
     BUCKETS_MAX, CreateBucket, DELETE_ENTRIES_MAX, DeleteBucket, DeleteEntry, DeleteObjects, GetBucketLocation,
     HeadBucket, ListBuckets, RefusedEntry,
 };
+pub use configuration::{DeleteConfiguration, GetConfiguration, ListConfigurations, PutConfiguration};
 pub use list::{KEYS_MAX, ListObjectVersions, ListObjects, ListObjectsV2, Page};
 pub use multipart::{
     AbortMultipartUpload, ClaimedChecksum, CompleteMultipartUpload, CompletedPart, CreateMultipartUpload,
@@ -97,7 +99,8 @@ requests! {
     ListBuckets CreateBucket HeadBucket DeleteBucket GetBucketLocation ListObjects ListObjectsV2 ListObjectVersions
     PutObject GetObject HeadObject DeleteObject DeleteObjects CopyObject GetObjectAttributes
     CreateMultipartUpload UploadPart UploadPartCopy CompleteMultipartUpload AbortMultipartUpload ListParts
-    ListMultipartUploads GetBucketVersioning PutBucketVersioning ReadUnset
+    ListMultipartUploads GetBucketVersioning PutBucketVersioning GetConfiguration PutConfiguration
+    DeleteConfiguration ListConfigurations ReadUnset
 }
 
 /// The outcome of parsing a head.
@@ -120,6 +123,7 @@ enum Waiting {
     PutBucketVersioning(BucketRef),
     DeleteObjects(BucketRef),
     CompleteMultipartUpload(Box<multipart::CompleteHead>),
+    PutConfiguration(Box<configuration::PutHead>),
 }
 
 impl AwaitsDocument {
@@ -134,6 +138,7 @@ impl AwaitsDocument {
             Waiting::PutBucketVersioning(_) => Operation::PutBucketVersioning,
             Waiting::DeleteObjects(_) => Operation::DeleteObjects,
             Waiting::CompleteMultipartUpload(_) => Operation::CompleteMultipartUpload,
+            Waiting::PutConfiguration(ref head) => head.operation,
         }
     }
 
@@ -144,6 +149,7 @@ impl AwaitsDocument {
             Waiting::PutBucketVersioning(bucket) => Ok(PutBucketVersioning::read(bucket, document)?.into()),
             Waiting::DeleteObjects(bucket) => Ok(DeleteObjects::read(bucket, document)?.into()),
             Waiting::CompleteMultipartUpload(head) => Ok(head.read(document)?.into()),
+            Waiting::PutConfiguration(head) => Ok(head.read(document)?.into()),
         }
     }
 }
@@ -198,11 +204,16 @@ pub fn parse(route: &Route, head: &Head<'_>, address: &Address) -> Result<Parsed
         Operation::AbortMultipartUpload => ready(AbortMultipartUpload::parse(&source)?.into()),
         Operation::ListParts => ready(ListParts::parse(&source)?.into()),
         Operation::ListMultipartUploads => ready(ListMultipartUploads::parse(&source)?.into()),
-        operation => match ReadUnset::parse(operation, &source)? {
-            Some(request) => ready(request.into()),
-            // Routed, and answered as what it is: known and not provided. A test holds this against the table.
-            None => Err(Error::with(Code::NotImplemented, format!("{} is not implemented", route.name))),
-        },
+        operation => {
+            if let Some(parsed) = configuration::parse(operation, &source)? {
+                return Ok(parsed);
+            }
+            match ReadUnset::parse(operation, &source)? {
+                Some(request) => ready(request.into()),
+                // Routed, and answered as what it is: known and not provided. A test holds this against the table.
+                None => Err(Error::with(Code::NotImplemented, format!("{} is not implemented", route.name))),
+            }
+        }
     }
 }
 

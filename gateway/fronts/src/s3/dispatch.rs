@@ -153,6 +153,19 @@ async fn carry_out(
             let request = caller.authorize(*request)?;
             ops::list_object_versions(ops, &request).await?.render(&request)
         }
+        Request::GetConfiguration(request) => ops::get_configuration(ops, &caller.authorize(*request)?)?,
+        Request::PutConfiguration(request) => {
+            ops::put_configuration(ops, caller.authorize(*request)?).await?;
+            Reply::empty(200)
+        }
+        Request::DeleteConfiguration(request) => {
+            ops::delete_configuration(ops, caller.authorize(*request)?).await?;
+            Reply::empty(204)
+        }
+        Request::ListConfigurations(request) => {
+            let request = caller.authorize(*request)?;
+            ops::list_configurations(ops, &request)?.render(&request)
+        }
         Request::ReadUnset(request) => ops::read_unset(ops, &caller.authorize(*request)?).await?,
         Request::CreateMultipartUpload(request) => {
             let request = caller.authorize(*request)?;

@@ -7,6 +7,7 @@ use types::{
 use super::*;
 use crate::address::Address;
 use crate::checksum::{Algorithm, Checksum, ChecksumType};
+use crate::configuration::Kind;
 use crate::head::Head;
 use crate::metadata::ResponseOverrides;
 use crate::range::ByteRange;
@@ -411,16 +412,29 @@ fn a_delete_marker_is_told_in_headers() {
 
 #[test]
 fn a_configuration_that_was_never_set_is_answered_as_s3_does() {
-    let render = |target: &str| {
-        let Request::ReadUnset(request) = request(target) else {
-            panic!("another request: {target}");
-        };
-        render_unset(&request, &owner())
+    let render = |target: &str| match request(target) {
+        Request::ReadUnset(request) => render_unset(&request, &owner()),
+        Request::GetConfiguration(request) => render_configuration(request.kind, Stored::Nothing, &request.bucket.name),
+        other => panic!("another request: {other:?}"),
     };
     let check = |target: &str, expect: &str| {
         assert_eq!(body(&render(target).unwrap()), format!("{XML}{expect}"), "{target}");
     };
     check("/bucket/key?tagging", &format!("<Tagging {NS}><TagSet></TagSet></Tagging>"));
+    check("/bucket?accelerate", &format!("<AccelerateConfiguration {NS}></AccelerateConfiguration>"));
+    check("/bucket?notification", &format!("<NotificationConfiguration {NS}></NotificationConfiguration>"));
+    check("/bucket?abac", &format!("<AbacStatus {NS}><Status>Disabled</Status></AbacStatus>"));
+    check(
+        "/bucket?requestPayment",
+        &format!("<RequestPaymentConfiguration {NS}><Payer>BucketOwner</Payer></RequestPaymentConfiguration>"),
+    );
+    check(
+        "/bucket?ownershipControls",
+        &format!(
+            "<OwnershipControls {NS}><Rule><ObjectOwnership>BucketOwnerEnforced</ObjectOwnership></Rule>\
+             </OwnershipControls>"
+        ),
+    );
     check(
         "/bucket?acl",
         &format!(
@@ -445,4 +459,34 @@ fn a_configuration_that_was_never_set_is_answered_as_s3_does() {
     refused("/bucket?object-lock", "ObjectLockConfigurationNotFoundError", 404);
     refused("/bucket?inventory&id=1", "NoSuchConfiguration", 404);
     refused("/bucket/key?retention", "InvalidRequest", 400);
+}
+
+#[test]
+fn configurations_are_sent_as_they_are_kept_and_listed_in_pages() {
+    let bucket = BucketName::parse("bucket").unwrap();
+    let reply = render_configuration(Kind::Tagging, Stored::Content("<TagSet></TagSet>"), &bucket).unwrap();
+    assert_eq!(body(&reply), format!("{XML}<Tagging {NS}><TagSet></TagSet></Tagging>"));
+    let deleted = Stored::Deleted(Code::NoSuchOwnershipControls);
+    let error = render_configuration(Kind::OwnershipControls, deleted, &bucket).unwrap_err();
+    assert_eq!(error, Error::new(Code::NoSuchOwnershipControls).field("BucketName", "bucket"));
+
+    let check = |target: &str, listed: ListedConfigurations, root: &str, expect: &str| {
+        let Request::ListConfigurations(request) = request(target) else { panic!("another request: {target}") };
+        let expect = format!("{XML}<{root} {NS}>{expect}</{root}>");
+        assert_eq!(body(&listed.render(&request)), expect);
+    };
+    let empty = "<IsTruncated>false</IsTruncated>";
+    let none = ListedConfigurations::default;
+    check("/bucket?metrics", none(), "ListMetricsConfigurationsResult", empty);
+    check("/bucket?analytics", none(), "ListBucketAnalyticsConfigurationResult", empty);
+    check("/bucket?intelligent-tiering", none(), "ListBucketIntelligentTieringConfigurationsResult", empty);
+    let contents = vec!["<Id>a</Id>".to_owned(), "<Id>b</Id>".to_owned()];
+    check(
+        "/bucket?inventory&continuation-token=AUE",
+        ListedConfigurations { contents, next: Some("b".into()) },
+        "ListInventoryConfigurationsResult",
+        "<InventoryConfiguration><Id>a</Id></InventoryConfiguration><InventoryConfiguration><Id>b</Id>\
+         </InventoryConfiguration><IsTruncated>true</IsTruncated><ContinuationToken>AUE</ContinuationToken>\
+         <NextContinuationToken>AWI</NextContinuationToken>",
+    );
 }

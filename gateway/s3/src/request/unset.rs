@@ -27,43 +27,16 @@ fn answer(operation: Operation) -> Option<Unset> {
     use Unset::{Document, Missing};
     Some(match operation {
         Operation::GetBucketAcl | Operation::GetObjectAcl => Unset::OwnersList,
-        // What is in force: access lists other than the owner's are refused.
-        Operation::GetBucketOwnershipControls => {
-            Document(&["OwnershipControls", "Rule", "ObjectOwnership"], "BucketOwnerEnforced")
-        }
-        Operation::GetPublicAccessBlock => Missing(Code::NoSuchPublicAccessBlock),
         Operation::GetBucketPolicy | Operation::GetBucketPolicyStatus => Missing(Code::NoSuchBucketPolicy),
-        Operation::GetBucketAbac => Document(&["AbacStatus", "Status"], "Disabled"),
         Operation::GetBucketLifecycleConfiguration => Missing(Code::NoSuchLifecycle),
         Operation::GetBucketReplication => Missing(Code::NoSuchReplication),
-        Operation::GetBucketNotificationConfiguration => Document(&["NotificationConfiguration"], ""),
         Operation::GetObjectLockConfiguration => Missing(Code::NoSuchObjectLock),
         Operation::GetObjectRetention | Operation::GetObjectLegalHold => WITHOUT_LOCK,
-        Operation::GetBucketTagging => Missing(Code::NoSuchTagSet),
         Operation::GetObjectTagging => Document(&["Tagging", "TagSet"], ""),
         // S3 encrypts all buckets by now. Here nothing is encrypted, and the older answer says so.
         Operation::GetBucketEncryption => Missing(Code::NoSuchEncryption),
-        Operation::GetBucketCors => Missing(Code::NoSuchCors),
         Operation::GetBucketWebsite => Missing(Code::NoSuchWebsite),
         Operation::GetBucketLogging => Document(&["BucketLoggingStatus"], ""),
-        Operation::GetBucketRequestPayment => Document(&["RequestPaymentConfiguration", "Payer"], "BucketOwner"),
-        Operation::GetBucketAccelerateConfiguration => Document(&["AccelerateConfiguration"], ""),
-        Operation::GetBucketAnalyticsConfiguration
-        | Operation::GetBucketIntelligentTieringConfiguration
-        | Operation::GetBucketInventoryConfiguration
-        | Operation::GetBucketMetricsConfiguration => Missing(Code::NoSuchConfiguration),
-        Operation::ListBucketAnalyticsConfigurations => {
-            Document(&["ListBucketAnalyticsConfigurationResult", "IsTruncated"], "false")
-        }
-        Operation::ListBucketIntelligentTieringConfigurations => {
-            Document(&["ListBucketIntelligentTieringConfigurationsResult", "IsTruncated"], "false")
-        }
-        Operation::ListBucketInventoryConfigurations => {
-            Document(&["ListInventoryConfigurationsResult", "IsTruncated"], "false")
-        }
-        Operation::ListBucketMetricsConfigurations => {
-            Document(&["ListMetricsConfigurationsResult", "IsTruncated"], "false")
-        }
         _ => return None,
     })
 }

@@ -61,18 +61,18 @@ operations! {
     GetObjectAcl "GET" Object ["acl"] None, ["versionId"] "s3:GetObjectAcl" true;
     PutObjectAcl "PUT" Object ["acl"] None, ["versionId"] "s3:PutObjectAcl" false;
     GetBucketOwnershipControls "GET" Bucket ["ownershipControls"] None, [] "s3:GetBucketOwnershipControls" true;
-    PutBucketOwnershipControls "PUT" Bucket ["ownershipControls"] None, [] "s3:PutBucketOwnershipControls" false;
-    DeleteBucketOwnershipControls "DELETE" Bucket ["ownershipControls"] None, [] "s3:PutBucketOwnershipControls" false;
+    PutBucketOwnershipControls "PUT" Bucket ["ownershipControls"] None, [] "s3:PutBucketOwnershipControls" true;
+    DeleteBucketOwnershipControls "DELETE" Bucket ["ownershipControls"] None, [] "s3:PutBucketOwnershipControls" true;
     GetPublicAccessBlock "GET" Bucket ["publicAccessBlock"] None, [] "s3:GetBucketPublicAccessBlock" true;
-    PutPublicAccessBlock "PUT" Bucket ["publicAccessBlock"] None, [] "s3:PutBucketPublicAccessBlock" false;
-    DeletePublicAccessBlock "DELETE" Bucket ["publicAccessBlock"] None, [] "s3:PutBucketPublicAccessBlock" false;
+    PutPublicAccessBlock "PUT" Bucket ["publicAccessBlock"] None, [] "s3:PutBucketPublicAccessBlock" true;
+    DeletePublicAccessBlock "DELETE" Bucket ["publicAccessBlock"] None, [] "s3:PutBucketPublicAccessBlock" true;
     // 6 Policy, ABAC
     GetBucketPolicy "GET" Bucket ["policy"] None, [] "s3:GetBucketPolicy" true;
     PutBucketPolicy "PUT" Bucket ["policy"] None, [] "s3:PutBucketPolicy" false;
     DeleteBucketPolicy "DELETE" Bucket ["policy"] None, [] "s3:DeleteBucketPolicy" false;
     GetBucketPolicyStatus "GET" Bucket ["policyStatus"] None, [] "s3:GetBucketPolicyStatus" true;
     GetBucketAbac "GET" Bucket ["abac"] None, [] "s3:GetBucketAbac" true;
-    PutBucketAbac "PUT" Bucket ["abac"] None, [] "s3:PutBucketAbac" false;
+    PutBucketAbac "PUT" Bucket ["abac"] None, [] "s3:PutBucketAbac" true;
     // 7 Lifecycle
     GetBucketLifecycleConfiguration "GET" Bucket ["lifecycle"] None, [] "s3:GetLifecycleConfiguration" true;
     PutBucketLifecycleConfiguration "PUT" Bucket ["lifecycle"] None, [] "s3:PutLifecycleConfiguration" false;
@@ -85,7 +85,7 @@ operations! {
     DeleteBucketReplication "DELETE" Bucket ["replication"] None, [] "s3:PutReplicationConfiguration" false;
     // 9 Notification
     GetBucketNotificationConfiguration "GET" Bucket ["notification"] None, [] "s3:GetBucketNotification" true;
-    PutBucketNotificationConfiguration "PUT" Bucket ["notification"] None, [] "s3:PutBucketNotification" false;
+    PutBucketNotificationConfiguration "PUT" Bucket ["notification"] None, [] "s3:PutBucketNotification" true;
     GetBucketNotification "GET" Bucket ["notification"] None, [] "s3:GetBucketNotification" false;
     PutBucketNotification "PUT" Bucket ["notification"] None, [] "s3:PutBucketNotification" false;
     // 10 Object lock
@@ -97,8 +97,8 @@ operations! {
     PutObjectLegalHold "PUT" Object ["legal-hold"] None, ["versionId"] "s3:PutObjectLegalHold" false;
     // 11 Tagging
     GetBucketTagging "GET" Bucket ["tagging"] None, [] "s3:GetBucketTagging" true;
-    PutBucketTagging "PUT" Bucket ["tagging"] None, [] "s3:PutBucketTagging" false;
-    DeleteBucketTagging "DELETE" Bucket ["tagging"] None, [] "s3:PutBucketTagging" false;
+    PutBucketTagging "PUT" Bucket ["tagging"] None, [] "s3:PutBucketTagging" true;
+    DeleteBucketTagging "DELETE" Bucket ["tagging"] None, [] "s3:PutBucketTagging" true;
     GetObjectTagging "GET" Object ["tagging"] None, ["versionId"] "s3:GetObjectTagging" true;
     PutObjectTagging "PUT" Object ["tagging"] None, ["versionId"] "s3:PutObjectTagging" false;
     DeleteObjectTagging "DELETE" Object ["tagging"] None, ["versionId"] "s3:DeleteObjectTagging" false;
@@ -109,34 +109,34 @@ operations! {
     UpdateObjectEncryption "PUT" Object ["encryption"] None, ["versionId"] "s3:UpdateObjectEncryption" false;
     // 13 CORS, website, logging, payment, accelerate
     GetBucketCors "GET" Bucket ["cors"] None, [] "s3:GetBucketCORS" true;
-    PutBucketCors "PUT" Bucket ["cors"] None, [] "s3:PutBucketCORS" false;
-    DeleteBucketCors "DELETE" Bucket ["cors"] None, [] "s3:PutBucketCORS" false;
+    PutBucketCors "PUT" Bucket ["cors"] None, [] "s3:PutBucketCORS" true;
+    DeleteBucketCors "DELETE" Bucket ["cors"] None, [] "s3:PutBucketCORS" true;
     GetBucketWebsite "GET" Bucket ["website"] None, [] "s3:GetBucketWebsite" true;
     PutBucketWebsite "PUT" Bucket ["website"] None, [] "s3:PutBucketWebsite" false;
     DeleteBucketWebsite "DELETE" Bucket ["website"] None, [] "s3:DeleteBucketWebsite" false;
     GetBucketLogging "GET" Bucket ["logging"] None, [] "s3:GetBucketLogging" true;
     PutBucketLogging "PUT" Bucket ["logging"] None, [] "s3:PutBucketLogging" false;
     GetBucketRequestPayment "GET" Bucket ["requestPayment"] None, [] "s3:GetBucketRequestPayment" true;
-    PutBucketRequestPayment "PUT" Bucket ["requestPayment"] None, [] "s3:PutBucketRequestPayment" false;
+    PutBucketRequestPayment "PUT" Bucket ["requestPayment"] None, [] "s3:PutBucketRequestPayment" true;
     GetBucketAccelerateConfiguration "GET" Bucket ["accelerate"] None, [] "s3:GetAccelerateConfiguration" true;
-    PutBucketAccelerateConfiguration "PUT" Bucket ["accelerate"] None, [] "s3:PutAccelerateConfiguration" false;
+    PutBucketAccelerateConfiguration "PUT" Bucket ["accelerate"] None, [] "s3:PutAccelerateConfiguration" true;
     // 14 Inventory, analytics, intelligent tiering, metrics
-    DeleteBucketAnalyticsConfiguration "DELETE" Bucket ["analytics" "id"] None, [] "s3:PutAnalyticsConfiguration" false;
+    DeleteBucketAnalyticsConfiguration "DELETE" Bucket ["analytics" "id"] None, [] "s3:PutAnalyticsConfiguration" true;
     GetBucketAnalyticsConfiguration "GET" Bucket ["analytics" "id"] None, [] "s3:GetAnalyticsConfiguration" true;
     ListBucketAnalyticsConfigurations "GET" Bucket ["analytics"] None, ["continuation-token"] "s3:GetAnalyticsConfiguration" true;
-    PutBucketAnalyticsConfiguration "PUT" Bucket ["analytics" "id"] None, [] "s3:PutAnalyticsConfiguration" false;
-    DeleteBucketIntelligentTieringConfiguration "DELETE" Bucket ["intelligent-tiering" "id"] None, [] "s3:PutIntelligentTieringConfiguration" false;
+    PutBucketAnalyticsConfiguration "PUT" Bucket ["analytics" "id"] None, [] "s3:PutAnalyticsConfiguration" true;
+    DeleteBucketIntelligentTieringConfiguration "DELETE" Bucket ["intelligent-tiering" "id"] None, [] "s3:PutIntelligentTieringConfiguration" true;
     GetBucketIntelligentTieringConfiguration "GET" Bucket ["intelligent-tiering" "id"] None, [] "s3:GetIntelligentTieringConfiguration" true;
     ListBucketIntelligentTieringConfigurations "GET" Bucket ["intelligent-tiering"] None, ["continuation-token"] "s3:GetIntelligentTieringConfiguration" true;
-    PutBucketIntelligentTieringConfiguration "PUT" Bucket ["intelligent-tiering" "id"] None, [] "s3:PutIntelligentTieringConfiguration" false;
-    DeleteBucketInventoryConfiguration "DELETE" Bucket ["inventory" "id"] None, [] "s3:PutInventoryConfiguration" false;
+    PutBucketIntelligentTieringConfiguration "PUT" Bucket ["intelligent-tiering" "id"] None, [] "s3:PutIntelligentTieringConfiguration" true;
+    DeleteBucketInventoryConfiguration "DELETE" Bucket ["inventory" "id"] None, [] "s3:PutInventoryConfiguration" true;
     GetBucketInventoryConfiguration "GET" Bucket ["inventory" "id"] None, [] "s3:GetInventoryConfiguration" true;
     ListBucketInventoryConfigurations "GET" Bucket ["inventory"] None, ["continuation-token"] "s3:GetInventoryConfiguration" true;
-    PutBucketInventoryConfiguration "PUT" Bucket ["inventory" "id"] None, [] "s3:PutInventoryConfiguration" false;
-    DeleteBucketMetricsConfiguration "DELETE" Bucket ["metrics" "id"] None, [] "s3:PutMetricsConfiguration" false;
+    PutBucketInventoryConfiguration "PUT" Bucket ["inventory" "id"] None, [] "s3:PutInventoryConfiguration" true;
+    DeleteBucketMetricsConfiguration "DELETE" Bucket ["metrics" "id"] None, [] "s3:PutMetricsConfiguration" true;
     GetBucketMetricsConfiguration "GET" Bucket ["metrics" "id"] None, [] "s3:GetMetricsConfiguration" true;
     ListBucketMetricsConfigurations "GET" Bucket ["metrics"] None, ["continuation-token"] "s3:GetMetricsConfiguration" true;
-    PutBucketMetricsConfiguration "PUT" Bucket ["metrics" "id"] None, [] "s3:PutMetricsConfiguration" false;
+    PutBucketMetricsConfiguration "PUT" Bucket ["metrics" "id"] None, [] "s3:PutMetricsConfiguration" true;
     // 15 Metadata tables
     CreateBucketMetadataConfiguration "POST" Bucket ["metadataConfiguration"] None, [] "s3:CreateBucketMetadataTableConfiguration" false;
     CreateBucketMetadataTableConfiguration "POST" Bucket ["metadataTable"] None, [] "s3:CreateBucketMetadataTableConfiguration" false;
