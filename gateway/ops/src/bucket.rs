@@ -13,6 +13,7 @@ use store::Bucket;
 use types::{BucketName, Versioning};
 
 use crate::Ops;
+use crate::configuration::with_tags;
 use crate::gate::Authorized;
 use crate::refusal::{no_such_bucket, refuse};
 use crate::settings::BucketSettings;
@@ -47,7 +48,8 @@ pub async fn create_bucket(ops: &Ops, request: Authorized<CreateBucket>) -> Resu
     let request = request.into_inner();
     request.check_location(&ops.site.region)?;
     let settings = own_settings(ops);
-    match ops.store.create_bucket(&request.bucket.name, settings.encode()).await {
+    let tagged = with_tags(settings.encode(), &request.tags)?;
+    match ops.store.create_bucket(&request.bucket.name, tagged).await {
         Ok(_) => Ok(()),
         Err(store::Error::BucketExists) if settings.region == REGION_OF_REPEATED_CREATION => Ok(()),
         Err(error) => Err(refuse(error).field("BucketName", request.bucket.name.as_str())),

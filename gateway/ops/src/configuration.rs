@@ -77,6 +77,16 @@ pub(crate) fn content_of(bucket: &Bucket, kind: Kind) -> Option<String> {
     Entries::of(&bucket.settings)?.get(kind, "").filter(|content| !content.is_empty()).map(str::to_owned)
 }
 
+/// The settings of a bucket that is made with tags, whose content is `tags`.
+pub(crate) fn with_tags(settings: Vec<u8>, tags: &str) -> Result<Vec<u8>, Error> {
+    if tags.is_empty() {
+        return Ok(settings);
+    }
+    let mut entries = Entries::of(&settings).ok_or_else(of_a_later_release)?;
+    entries.put(Kind::Tagging, "", tags);
+    encode(&entries)
+}
+
 async fn change<F>(ops: &Ops, wanted: &BucketRef, change: F) -> Result<(), Error>
 where
     F: FnOnce(&[u8]) -> Result<Vec<u8>, Error> + Send + 'static,

@@ -16,7 +16,7 @@ mod metrics;
 mod notification;
 mod ownership_controls;
 mod public_access_block;
-pub(crate) mod tagging;
+mod tagging;
 
 use crate::error::{Code, Error, Result};
 use crate::xml::{self, Element, Writer};
@@ -195,6 +195,13 @@ fn write(kind: Kind, root: &Element, xml: &mut Writer) -> Result<String> {
     }
     fields.end()?;
     Ok(id)
+}
+
+/// The content of a bucket's tagging, from the tags of the document that makes the bucket.
+pub(crate) fn read_tags(tags: &Element) -> Result<String> {
+    let mut content = Writer::piece();
+    tagging::copy_set(&mut Fields::of(tags)?, &mut content)?;
+    Ok(content.finish())
 }
 
 /// The id of a configuration as queries and documents name it.

@@ -42,9 +42,12 @@ fn a_configuration_is_set_read_deleted_and_outlives_the_server() {
     assert_eq!(client.get("/bucket?ownershipControls").ok().element("ObjectOwnership"), Some("BucketOwnerEnforced"));
     assert_eq!(client.delete("/bucket?ownershipControls").status, 204);
     client.get("/bucket?ownershipControls").expect(404, "OwnershipControlsNotFoundError");
-    // A bucket that is made again has none of it.
+    // A bucket that is made again has none of it, but for the tags it is made with.
     assert_eq!(client.delete("/bucket").status, 204);
-    client.put("/bucket", b"").ok();
+    let tagged = b"<CreateBucketConfiguration><Tags><Tag><Key>k</Key><Value>again</Value></Tag></Tags>\
+        </CreateBucketConfiguration>";
+    client.put("/bucket", tagged).ok();
+    assert_eq!(client.get("/bucket?tagging").ok().element("Value"), Some("again"));
     assert_eq!(client.get("/bucket?accelerate").ok().element("Status"), None);
 }
 

@@ -16,14 +16,13 @@ const RESERVED_PREFIX: &str = "aws:";
 
 /// Copies the tag set of a document; no tags are no content.
 pub(super) fn copy(fields: &mut Fields<'_>, xml: &mut Writer) -> Result<()> {
-    let mut set = fields.required_inner("TagSet")?;
-    let tags = set.all("Tag");
-    set.end()?;
-    copy_set(&tags, xml)
+    copy_set(&mut fields.required_inner("TagSet")?, xml)
 }
 
-/// Copies the tags of a bucket.
-pub(crate) fn copy_set(tags: &[&Element], xml: &mut Writer) -> Result<()> {
+/// Copies the tags within an element.
+pub(super) fn copy_set(set: &mut Fields<'_>, xml: &mut Writer) -> Result<()> {
+    let tags = set.all("Tag");
+    set.end()?;
     if tags.len() > TAGS_MAX {
         let message = format!("Bucket tag count cannot be greater than {TAGS_MAX}");
         return Err(Error::with(Code::BadRequest, message));

@@ -4,6 +4,7 @@ use types::{BucketName, DeleteCondition, EtagSet, ObjectKey, Timestamp, VersionI
 
 use super::{BucketRef, Demand, Demands, Source, versioned};
 use crate::conditions;
+use crate::configuration;
 use crate::date;
 use crate::error::{Code, Error, Result};
 use crate::head::parse_digits;
@@ -98,19 +99,22 @@ pub struct CreateBucket {
     pub bucket: BucketRef,
     /// The region the document names, if any.
     pub location: Option<String>,
+    /// Content of the bucket's tagging; empty without tags.
+    pub tags: String,
 }
 
 impl CreateBucket {
     pub(super) fn read(bucket: BucketRef, document: &[u8]) -> Result<CreateBucket> {
         if document.is_empty() {
-            return Ok(CreateBucket { bucket, location: None });
+            return Ok(CreateBucket { bucket, location: None, tags: String::new() });
         }
         let root = xml::read(document, "CreateBucketConfiguration")?;
-        if root.child("Tags").is_some_and(|tags| !tags.children.is_empty()) || root.child("Bucket").is_some() {
-            return Err(Error::with(Code::NotImplemented, "Only LocationConstraint is implemented"));
+        if root.child("Bucket").is_some() {
+            return Err(Error::with(Code::NotImplemented, "Directory buckets are not implemented"));
         }
+        let tags = root.child("Tags").map(configuration::read_tags).transpose()?.unwrap_or_default();
         let location = root.text_of("LocationConstraint").map(str::trim).filter(|text| !text.is_empty());
-        Ok(CreateBucket { bucket, location: location.map(str::to_owned) })
+        Ok(CreateBucket { bucket, location: location.map(str::to_owned), tags })
     }
 
     /// Decides whether the bucket may be made here. No constraint means wherever the request arrived.

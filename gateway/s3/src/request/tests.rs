@@ -189,8 +189,14 @@ fn a_bucket_may_name_its_region_and_must_name_the_right_one() {
     assert_eq!(code(located(document).check_location("us-east-1")), Code::InvalidLocationConstraint);
     assert_eq!(located("<CreateBucketConfiguration/>").location, None);
     assert_eq!(code(create("<CreateBucketConfiguration>")), Code::MalformedXml);
-    let tags = "<CreateBucketConfiguration><Tags><Tag/></Tags></CreateBucketConfiguration>";
-    assert_eq!(code(create(tags)), Code::NotImplemented);
+    let tagged = |tags: &str| create(&format!("<CreateBucketConfiguration>{tags}</CreateBucketConfiguration>"));
+    let tags = "<Tag><Key>k</Key><Value>v</Value></Tag>";
+    let request = take!(tagged(&format!("<Tags>{tags}</Tags>")), CreateBucket);
+    assert_eq!(request.tags, format!("<TagSet>{tags}</TagSet>"));
+    assert_eq!(take!(tagged("<Tags/>"), CreateBucket).tags, "");
+    assert_eq!(code(tagged(&format!("<Tags>{tags}{tags}</Tags>"))), Code::InvalidTag);
+    assert_eq!(code(tagged("<Tags><Tag/></Tags>")), Code::MalformedXml);
+    assert_eq!(code(tagged("<Bucket><Type>Directory</Type></Bucket>")), Code::NotImplemented);
 }
 
 #[test]
