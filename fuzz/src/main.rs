@@ -22,6 +22,7 @@ use http::head::{self, Parsed};
 use libfuzzer_sys::fuzz_target;
 use s3::address::Address;
 use s3::chunked::ChunkSigner;
+use s3::configuration::{Kind, cors};
 use s3::reply::Reply;
 use s3::sigv4::{self, SigningKey};
 use s3::{copy_source, request, routing, xml};
@@ -35,6 +36,7 @@ const TARGETS: &[(&str, fn(&[u8]))] = &[
     ("request", s3_request),
     ("aws_chunked", aws_chunked),
     ("xml", xml_document),
+    ("configuration", configuration),
     ("texts", texts),
     ("config", config::file),
     ("policy", policy::document),
@@ -47,6 +49,7 @@ const TARGETS: &[(&str, fn(&[u8]))] = &[
     ("upload", store::fuzz::upload),
     ("part", store::fuzz::part),
     ("bucket", store::fuzz::bucket),
+    ("settings", ops::fuzz::settings),
     ("index_key", store::fuzz::index_key),
     ("ckpt", store::fuzz::ckpt),
     ("backup_manifest", store::fuzz::backup_manifest),
@@ -170,6 +173,27 @@ fn aws_chunked(data: &[u8]) {
 fn xml_document(data: &[u8]) {
     for root in ["Delete", "CompleteMultipartUpload", "CreateBucketConfiguration"] {
         let _read = xml::read(data, root);
+    }
+}
+
+/// What is accepted as the configuration of a bucket is accepted as it is kept. The first letter chooses the kind.
+fn configuration(data: &[u8]) {
+    let Some((&letter, document)) = data.split_first() else { return };
+    let Some(&kind) = Kind::ALL.get(usize::from(letter.wrapping_sub(b'a'))) else { return };
+    let Ok(accepted) = s3::configuration::read(kind, document) else { return };
+    if accepted.content.is_empty() {
+        return;
+    }
+    let root = kind.root();
+    let kept = format!("<{root}>{}</{root}>", accepted.content);
+    if kind != Kind::Cors || kept.len() <= cors::DOCUMENT_BYTES_MAX {
+        assert_eq!(s3::configuration::read(kind, kept.as_bytes()).as_ref(), Ok(&accepted));
+    }
+    if kind == Kind::Cors {
+        let rules = cors::Rules::of_content(&accepted.content).expect("what is kept can be read");
+        let headers: [(&str, &[u8]); 2] = [("origin", document), ("access-control-request-method", b"GET")];
+        let head = s3::head::Head { method: "OPTIONS", target: "/b/k", headers: &headers };
+        let _answer = cors::preflight(&head, "OBJECT", Some(&rules));
     }
 }
 

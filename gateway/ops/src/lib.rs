@@ -20,6 +20,8 @@ mod configuration;
 mod copy;
 mod cors;
 mod delete;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 pub mod gate;
 mod get;
 mod hashing;
