@@ -1,7 +1,5 @@
 //! S3 end to end over loopback: signed requests against a store on six directories.
 
-#[path = "end_to_end/configurations.rs"]
-mod configurations;
 mod harness;
 
 use std::time::{Duration, Instant};

@@ -1,8 +1,12 @@
-//! What a bucket is configured for, and who may use it from pages of other origins.
+//! What a bucket is configured for, and who may use it from pages of other origins: over loopback, against a store on
+//! six directories.
+
+#[allow(dead_code, reason = "each test uses its part")]
+mod harness;
 
 use std::thread;
 
-use crate::harness::{Client, Server};
+use harness::{Client, Server};
 
 fn tags(value: &str) -> Vec<u8> {
     format!("<Tagging><TagSet><Tag><Key>k</Key><Value>{value}</Value></Tag></TagSet></Tagging>").into_bytes()
