@@ -3,9 +3,10 @@
 //! A bucket is known inside by its id. Deleting one goes through a durable mark: owners refuse writes to a marked
 //! bucket, then each proves its slice empty; a start that finds a mark clears it (the delete was never acknowledged).
 
+use std::any::Any;
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use types::{BucketId, BucketName, Timestamp, Versioning};
 
@@ -30,7 +31,41 @@ pub struct Bucket {
     pub versioning: Versioning,
     /// What the layer above keeps of a bucket; the store never looks inside.
     pub settings: Vec<u8>,
+    pub derived: Derived,
 }
+
+/// What the layer above has made of a bucket's settings: made once, for all shards, and gone when the settings change.
+#[derive(Default)]
+pub struct Derived(OnceLock<Arc<dyn Any + Send + Sync>>);
+
+impl Derived {
+    /// Makes it, if it is not there yet. Panics if it is of another type.
+    pub fn get_or_make<T: Send + Sync + 'static>(&self, make: impl FnOnce() -> T) -> &T {
+        let made = self.0.get_or_init(|| Arc::new(make()));
+        made.downcast_ref().expect("one type is made of settings")
+    }
+}
+
+impl Clone for Derived {
+    fn clone(&self) -> Derived {
+        Derived(self.0.clone())
+    }
+}
+
+impl std::fmt::Debug for Derived {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Derived")
+    }
+}
+
+/// It follows from the settings.
+impl PartialEq for Derived {
+    fn eq(&self, _: &Derived) -> bool {
+        true
+    }
+}
+
+impl Eq for Derived {}
 
 /// The buckets of one moment.
 #[derive(Clone, Default)]
@@ -52,7 +87,10 @@ impl BucketTable {
                     open.insert(id, versioning);
                 }
             }
-            by_name.insert(name.clone(), Arc::new(Bucket { id, name, created, versioning, settings }));
+            by_name.insert(
+                name.clone(),
+                Arc::new(Bucket { id, name, created, versioning, settings, derived: Derived::default() }),
+            );
         }
         BucketTable { by_name: Arc::new(by_name), open: Arc::new(open) }
     }

@@ -43,7 +43,7 @@ pub use backup::{
     Accepted, BackupFile, BackupState, MANIFEST_NAME, Outcome, PartitionRestored, RestoreOptions, RestoreRefusal,
     Restored, Taken, backup_files, restore, restore_mark,
 };
-pub use bucket::Bucket;
+pub use bucket::{Bucket, Derived};
 pub use drives::{DriveState, DriveStatus};
 pub use error::{Error, Result};
 pub use format::backup::MANIFEST_BYTES_MAX;

@@ -23,7 +23,7 @@ use s3::address::Address;
 use s3::head::Head;
 use s3::reply::{Reply, ReplyBody};
 use s3::routing::{self, Operation};
-use s3::sigv4;
+use s3::sigv4::{self, Authentication};
 use s3::{Code, Error};
 
 use crate::admin;
@@ -154,13 +154,18 @@ impl S3Front {
         let admin = admin::path(&address);
         let route = if admin.is_none() { Some(routing::route(head, &address)?) } else { None };
         *operation = route.map(|route| route.operation);
+        let signed = match &authentication {
+            Authentication::Anonymous(_) => None,
+            Authentication::Verified(verified) => Some((verified.kind, verified.signed_at)),
+        };
         let (access_key, rule) = authentication.into_parts();
         let principal = identities.principal(access_key.as_deref()).ok_or(Code::InvalidAccessKeyId)?;
         let context = iam::Context { source: exchange.peer().ip(), secure_transport: exchange.is_tls() };
-        let caller = dispatch::Caller { principal, identities, context };
+        let (ops, query) = (&self.ops, &address.query);
+        let caller = dispatch::Caller { principal, identities, context, ops, head, query, signed, now };
         match (route, admin) {
-            (Some(route), _) => self.perform(route, head, &address, caller, rule, exchange).await,
-            (None, path) => self.administer(head.method, path.unwrap_or_default(), &address, caller).await,
+            (Some(route), _) => self.perform(route, &address, caller, rule, exchange).await,
+            (None, path) => self.administer(path.unwrap_or_default(), &address, caller).await,
         }
     }
 }

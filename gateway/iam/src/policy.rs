@@ -27,6 +27,7 @@ pub use document::{
     BUCKET_POLICY_BYTES_MAX, DOCUMENT_BYTES_MAX, IDENTITY_POLICY_CHARACTERS_MAX, Policy, STATEMENTS_MAX,
 };
 pub use error::{Fault, InvalidPolicy, Kind};
+pub(crate) use evaluate::mends;
 pub use evaluate::{Policies, Request, Verdict, evaluate};
 pub use keys::{Key, Keys, Value, Values};
 pub use principal::NamedPrincipal;

@@ -87,7 +87,7 @@ pub(crate) fn with_tags(settings: Vec<u8>, tags: &str) -> Result<Vec<u8>, Error>
     encode(&entries)
 }
 
-async fn change<F>(ops: &Ops, wanted: &BucketRef, change: F) -> Result<(), Error>
+pub(crate) async fn change<F>(ops: &Ops, wanted: &BucketRef, change: F) -> Result<(), Error>
 where
     F: FnOnce(&[u8]) -> Result<Vec<u8>, Error> + Send + 'static,
 {
@@ -96,16 +96,16 @@ where
     changed.map_err(refuse).flatten().map_err(|error| error.field("BucketName", bucket.name.as_str()))
 }
 
-fn entries(bucket: &Bucket) -> Result<Entries<'_>, Error> {
+pub(crate) fn entries(bucket: &Bucket) -> Result<Entries<'_>, Error> {
     Entries::of(&bucket.settings).ok_or_else(of_a_later_release)
 }
 
 /// Never overwritten: what they say beyond what is known here would be lost.
-fn of_a_later_release() -> Error {
+pub(crate) fn of_a_later_release() -> Error {
     senseless("the settings of a bucket are of a later release")
 }
 
-fn encode(entries: &Entries<'_>) -> Result<Vec<u8>, Error> {
+pub(crate) fn encode(entries: &Entries<'_>) -> Result<Vec<u8>, Error> {
     let too_long = || {
         let message =
             format!("The configurations of the bucket would take more than {SETTINGS_BYTES_MAX} bytes together");

@@ -15,6 +15,7 @@ pub mod admin;
 mod attributes;
 mod body;
 mod bucket;
+mod circumstances;
 mod complete;
 mod configuration;
 mod copy;
@@ -28,17 +29,20 @@ mod hashing;
 mod list;
 mod multipart;
 mod object;
+mod policy;
 mod put;
 mod refusal;
 mod settings;
 mod unset;
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use rt::sync::{Permit, Semaphore};
 use s3::reply::Owner;
 use s3::{Code, Error};
-use store::Store;
+use store::{Bucket, Store};
+use types::BucketName;
 
 pub use attributes::get_object_attributes;
 pub use body::{Incoming, Source};
@@ -54,6 +58,7 @@ pub use delete::{delete_object, delete_objects};
 pub use get::{Outgoing, Reading, get_object, head_object};
 pub use list::{list_object_versions, list_objects, list_objects_v2};
 pub use multipart::{abort_multipart_upload, create_multipart_upload, list_multipart_uploads, list_parts, upload_part};
+pub use policy::{delete_bucket_policy, get_bucket_policy, get_bucket_policy_status, put_bucket_policy};
 pub use put::put_object;
 pub use unset::read_unset;
 
@@ -108,6 +113,11 @@ impl Ops {
             return Ok(None);
         }
         self.turns.try_acquire(1).map(Some).ok_or_else(|| Error::new(Code::SlowDown))
+    }
+
+    /// The bucket of this name, for the gate.
+    pub fn bucket(&self, name: &BucketName) -> Option<Arc<Bucket>> {
+        self.store.bucket(name)
     }
 
     pub fn site(&self) -> &Site {

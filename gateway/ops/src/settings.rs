@@ -8,7 +8,7 @@ mod entries;
 
 use s3::checksum::{self, Algorithm, ChecksumType};
 
-pub(crate) use entries::{Entries, SETTINGS_BYTES_MAX};
+pub(crate) use entries::{Entries, POLICY, SETTINGS_BYTES_MAX};
 
 const VERSION: u8 = 1;
 /// The first version of a bucket's settings that holds configurations.

@@ -18,6 +18,8 @@ mod ownership_controls;
 mod public_access_block;
 mod tagging;
 
+pub use public_access_block::{blocks_public_policy, restricts_public_buckets};
+
 use crate::error::{Code, Error, Result};
 use crate::xml::{self, Element, Writer};
 use fields::Fields;

@@ -72,6 +72,7 @@ codes! {
     InvalidToken "InvalidToken" 400 "The provided token is malformed or otherwise invalid.";
     InvalidUri "InvalidURI" 400 "Couldn't parse the specified URI.";
     KeyTooLong "KeyTooLongError" 400 "Your key is too long";
+    MalformedPolicy "MalformedPolicy" 400 "Policies must be valid JSON and the first byte must be '{'";
     MalformedTrailer "MalformedTrailerError" 400 "The request contained trailing data that was not well-formed or did not conform to our published schema.";
     MalformedXml "MalformedXML" 400 "The XML you provided was not well-formed or did not validate against our published schema";
     MaxMessageLengthExceeded "MaxMessageLengthExceeded" 400 "Your request was too big.";

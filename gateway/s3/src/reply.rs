@@ -57,6 +57,22 @@ impl Reply {
         Reply { status, headers, body: ReplyBody::Bytes(xml.finish().into_bytes()) }
     }
 
+    /// A document of JSON.
+    pub fn json(document: &str) -> Reply {
+        let mut headers = Headers::new();
+        headers.push("Content-Type", b"application/json");
+        Reply { status: 200, headers, body: ReplyBody::Bytes(document.as_bytes().to_vec()) }
+    }
+
+    /// GetBucketPolicyStatus.
+    pub fn policy_status(is_public: bool) -> Reply {
+        let mut xml = Writer::document();
+        xml.open_root("PolicyStatus");
+        xml.flag("IsPublic", is_public);
+        xml.close("PolicyStatus");
+        Reply::xml(200, xml)
+    }
+
     /// Adds the ids by which a request can be found again.
     pub fn finish(mut self, request_id: &str, host_id: &str) -> Reply {
         self.headers.push("x-amz-request-id", request_id.as_bytes());

@@ -10,6 +10,7 @@ mod features;
 mod list;
 mod multipart;
 mod object;
+mod policy;
 mod unset;
 mod versioning;
 
@@ -27,6 +28,7 @@ pub use object::{
     AttributeSelection, CopyObject, DeleteObject, GetObject, GetObjectAttributes, HeadObject, MetadataDirective,
     PARTS_MAX, PutObject,
 };
+pub use policy::{DeleteBucketPolicy, GetBucketPolicy, GetBucketPolicyStatus, PutBucketPolicy};
 pub use unset::{ReadUnset, Unset};
 pub use versioning::{GetBucketVersioning, PutBucketVersioning};
 
@@ -100,7 +102,8 @@ requests! {
     PutObject GetObject HeadObject DeleteObject DeleteObjects CopyObject GetObjectAttributes
     CreateMultipartUpload UploadPart UploadPartCopy CompleteMultipartUpload AbortMultipartUpload ListParts
     ListMultipartUploads GetBucketVersioning PutBucketVersioning GetConfiguration PutConfiguration
-    DeleteConfiguration ListConfigurations ReadUnset
+    DeleteConfiguration ListConfigurations GetBucketPolicy PutBucketPolicy DeleteBucketPolicy GetBucketPolicyStatus
+    ReadUnset
 }
 
 /// The outcome of parsing a head.
@@ -121,6 +124,7 @@ pub struct AwaitsDocument {
 enum Waiting {
     CreateBucket(BucketRef),
     PutBucketVersioning(BucketRef),
+    PutBucketPolicy(BucketRef),
     DeleteObjects(BucketRef),
     CompleteMultipartUpload(Box<multipart::CompleteHead>),
     PutConfiguration(Box<configuration::PutHead>),
@@ -136,6 +140,7 @@ impl AwaitsDocument {
         match self.waiting {
             Waiting::CreateBucket(_) => Operation::CreateBucket,
             Waiting::PutBucketVersioning(_) => Operation::PutBucketVersioning,
+            Waiting::PutBucketPolicy(_) => Operation::PutBucketPolicy,
             Waiting::DeleteObjects(_) => Operation::DeleteObjects,
             Waiting::CompleteMultipartUpload(_) => Operation::CompleteMultipartUpload,
             Waiting::PutConfiguration(ref head) => head.operation,
@@ -147,6 +152,7 @@ impl AwaitsDocument {
         match self.waiting {
             Waiting::CreateBucket(bucket) => Ok(CreateBucket::read(bucket, document)?.into()),
             Waiting::PutBucketVersioning(bucket) => Ok(PutBucketVersioning::read(bucket, document)?.into()),
+            Waiting::PutBucketPolicy(bucket) => Ok(PutBucketPolicy::read(bucket, document)?.into()),
             Waiting::DeleteObjects(bucket) => Ok(DeleteObjects::read(bucket, document)?.into()),
             Waiting::CompleteMultipartUpload(head) => Ok(head.read(document)?.into()),
             Waiting::PutConfiguration(head) => Ok(head.read(document)?.into()),
@@ -192,6 +198,13 @@ pub fn parse(route: &Route, head: &Head<'_>, address: &Address) -> Result<Parsed
             let waiting = Waiting::PutBucketVersioning(source.bucket()?);
             awaits(BodyPlan::of_document(head)?, waiting)
         }
+        Operation::GetBucketPolicy => ready(GetBucketPolicy { bucket: source.bucket()? }.into()),
+        Operation::PutBucketPolicy => {
+            let waiting = Waiting::PutBucketPolicy(source.bucket()?);
+            awaits(BodyPlan::of_document(head)?, waiting)
+        }
+        Operation::DeleteBucketPolicy => ready(DeleteBucketPolicy { bucket: source.bucket()? }.into()),
+        Operation::GetBucketPolicyStatus => ready(GetBucketPolicyStatus { bucket: source.bucket()? }.into()),
         Operation::CopyObject => ready(CopyObject::parse(&source)?.into()),
         Operation::GetObjectAttributes => ready(GetObjectAttributes::parse(&source)?.into()),
         Operation::CreateMultipartUpload => ready(CreateMultipartUpload::parse(&source)?.into()),

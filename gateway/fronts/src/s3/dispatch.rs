@@ -4,50 +4,78 @@ use std::sync::Arc;
 
 use http::Exchange;
 use iam::{Context, Principal, Snapshot};
-use ops::gate::{self, Authorized};
+use ops::gate::{self, Asker, Authorized};
 use ops::{Incoming, Ops};
 use s3::Error;
 use s3::address::Address;
 use s3::body::BodyRule;
 use s3::head::Head;
+use s3::query::Query;
 use s3::reply::{Location, SelectedAttributes, StartedUpload, render_versioning};
 use s3::request::{self, Demands, Parsed, Request};
 use s3::routing::Route;
+use s3::sigv4::AuthKind;
 use s3::{Code, reply::Reply};
+use types::{BucketName, ObjectKey};
 
 use super::wire::{Wire, document};
 use super::{Answer, S3Front, too_much};
 use crate::admin;
 
-/// Who asks, and what that is decided on.
-pub(super) struct Caller {
+/// Who asks, how, and what that is decided on.
+pub(super) struct Caller<'a> {
     pub(super) principal: Principal,
     pub(super) identities: Arc<Snapshot>,
     pub(super) context: Context,
+    pub(super) ops: &'a Ops,
+    pub(super) head: &'a Head<'a>,
+    pub(super) query: &'a Query,
+    pub(super) signed: Option<(AuthKind, u64)>,
+    pub(super) now: u64,
 }
 
-impl Caller {
+impl Caller<'_> {
     fn authorize<R: Demands>(&self, request: R) -> Result<Authorized<R>, Error> {
-        Ok(gate::authorize(request, &self.principal, &self.identities, &self.context)?)
+        Ok(self.ask(|asker| gate::authorize(request, asker))?)
+    }
+
+    fn admit(&self, bucket: Option<&str>) -> Result<(), Error> {
+        let bucket = bucket.and_then(|bucket| BucketName::parse(bucket).ok());
+        Ok(self.ask(|asker| gate::admit(asker, bucket.as_ref()))?)
+    }
+
+    /// The outcome of a read: who may not list the bucket does not learn whether the key is there.
+    fn told<T>(&self, read: Result<T, Error>, request: &impl Demands, key: &ObjectKey) -> Result<T, Error> {
+        read.map_err(|error| match request.bucket() {
+            Some(bucket) => self.ask(|asker| gate::hide_absence(error, &bucket.name, key, asker)),
+            None => error,
+        })
+    }
+
+    fn ask<T>(&self, ask: impl FnOnce(&Asker<'_>) -> T) -> T {
+        ask(&Asker {
+            principal: &self.principal,
+            identities: &self.identities,
+            context: &self.context,
+            head: self.head,
+            query: self.query,
+            signed: self.signed,
+            now: self.now,
+            buckets: &|name| self.ops.bucket(name),
+        })
     }
 }
 
 impl S3Front {
     /// Carries out what is asked of the server itself. A body means nothing there and is left unread.
-    pub(super) async fn administer(
-        &self,
-        method: &str,
-        path: &str,
-        address: &Address,
-        caller: Caller,
-    ) -> Result<Answer, Error> {
-        let reply = match admin::parse(method, path, address) {
+    pub(super) async fn administer(&self, path: &str, address: &Address, caller: Caller<'_>) -> Result<Answer, Error> {
+        let reply = match admin::parse(caller.head.method, path, address) {
             Ok(request) => {
-                let request = gate::authorize_admin(request, &caller.principal, &caller.identities, &caller.context)?;
+                let request = caller.ask(|asker| gate::authorize_admin(request, asker))?;
                 ops::admin::administer(&self.ops, request).await
             }
             Err(refusal) => {
-                gate::admit(&caller.principal)?;
+                caller.admit(None)?;
                 refusal
             }
         };
@@ -58,48 +86,48 @@ impl S3Front {
     pub(super) async fn perform(
         &self,
         route: &Route,
-        head: &Head<'_>,
         address: &Address,
-        caller: Caller,
+        caller: Caller<'_>,
         rule: BodyRule,
         exchange: &mut Exchange<'_>,
     ) -> Result<Answer, Error> {
-        let (request, rule) = match request::parse(route, head, address)? {
-            Parsed::Ready(request) => (request, rule),
+        let (request, rule) = match request::parse(route, caller.head, address)? {
+            Parsed::Ready(request) => (request, Some(rule)),
             Parsed::AwaitsDocument(waiting) => {
-                gate::admit(&caller.principal)?;
+                caller.admit(address.bucket.as_deref())?;
                 let kib = (waiting.plan().length / 1024 + 1) as usize;
                 let _memory = self.documents.try_acquire(kib).ok_or_else(too_much)?;
                 let document = document(exchange, waiting.plan(), rule).await?;
                 // The document was the whole body: nothing is left to be bound.
-                return carry_out(&self.ops, waiting.read(&document)?, caller, None, head, exchange).await;
+                return carry_out(waiting.read(&document)?, caller, None, exchange).await;
             }
         };
-        carry_out(&self.ops, request, caller, Some(rule), head, exchange).await
+        carry_out(request, caller, rule, exchange).await
     }
 }
 
 /// `rule` binds a body that is still to come.
 async fn carry_out(
-    ops: &Ops,
     request: Request,
-    caller: Caller,
+    caller: Caller<'_>,
     rule: Option<BodyRule>,
-    head: &Head<'_>,
     exchange: &mut Exchange<'_>,
 ) -> Result<Answer, Error> {
+    let ops = caller.ops;
     let reply: Reply = match request {
         Request::GetObject(request) => {
             if let Principal::Anonymous = caller.principal {
                 request.check_anonymous()?;
             }
             let request = caller.authorize(*request)?;
-            let (reading, outgoing) = ops::get_object(ops, &request).await?;
+            let read = ops::get_object(ops, &request).await;
+            let (reading, outgoing) = caller.told(read, &*request, &request.key)?;
             return Ok(Answer { reply: reading.render(&request), outgoing });
         }
         Request::HeadObject(request) => {
             let request = caller.authorize(*request)?;
-            ops::head_object(ops, &request).await?.render(&request.0)
+            let read = ops::head_object(ops, &request).await;
+            caller.told(read, &*request, &request.0.key)?.render(&request.0)
         }
         Request::PutObject(request) => {
             let request = caller.authorize(*request)?;
@@ -113,13 +141,14 @@ async fn carry_out(
         }
         Request::DeleteObject(request) => ops::delete_object(ops, caller.authorize(*request)?).await?.render(),
         Request::DeleteObjects(request) => {
-            let request = gate::authorize_entries(*request, &caller.principal, &caller.identities, &caller.context)?;
+            let request = caller.ask(|asker| gate::authorize_entries(*request, asker))?;
             ops::delete_objects(ops, request).await?.render()
         }
         Request::CopyObject(request) => ops::copy_object(ops, caller.authorize(*request)?).await?.render(),
         Request::GetObjectAttributes(request) => {
             let request = caller.authorize(*request)?;
-            let (facts, parts) = ops::get_object_attributes(ops, &request).await?;
+            let read = ops::get_object_attributes(ops, &request).await;
+            let (facts, parts) = caller.told(read, &*request, &request.key)?;
             SelectedAttributes { facts: &facts, selection: request.selection, parts }.render()
         }
         Request::ListBuckets(request) => ops::list_buckets(ops, caller.authorize(*request)?).render(),
@@ -136,6 +165,18 @@ async fn carry_out(
         Request::PutBucketVersioning(request) => {
             ops::put_bucket_versioning(ops, caller.authorize(*request)?).await?;
             Reply::empty(200)
+        }
+        Request::GetBucketPolicy(request) => ops::get_bucket_policy(ops, caller.authorize(*request)?)?,
+        Request::PutBucketPolicy(request) => {
+            ops::put_bucket_policy(ops, caller.authorize(*request)?).await?;
+            Reply::empty(204)
+        }
+        Request::DeleteBucketPolicy(request) => {
+            ops::delete_bucket_policy(ops, caller.authorize(*request)?).await?;
+            Reply::empty(204)
+        }
+        Request::GetBucketPolicyStatus(request) => {
+            Reply::policy_status(ops::get_bucket_policy_status(ops, caller.authorize(*request)?)?)
         }
         Request::DeleteBucket(request) => {
             ops::delete_bucket(ops, caller.authorize(*request)?).await?;
@@ -174,7 +215,7 @@ async fn carry_out(
         Request::UploadPartCopy(request) => ops::upload_part_copy(ops, caller.authorize(*request)?).await?.render(),
         Request::CompleteMultipartUpload(request) => {
             let request = caller.authorize(*request)?;
-            let location = location(head, exchange.is_tls());
+            let location = location(caller.head, exchange.is_tls());
             ops::complete_multipart_upload(ops, &request, location).await?.render()
         }
         Request::AbortMultipartUpload(request) => {

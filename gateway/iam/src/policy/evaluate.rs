@@ -50,13 +50,18 @@ pub enum Verdict {
 /// What the owner of a bucket can do whatever its policy says, so that a policy can always be mended.
 const OF_THE_OWNER: &[&str] = &["s3:GetBucketPolicy", "s3:PutBucketPolicy", "s3:DeleteBucketPolicy"];
 
+/// Whether an action is one by which the owner can mend a policy.
+pub(crate) fn mends(action: &str) -> bool {
+    OF_THE_OWNER.contains(&action)
+}
+
 /// Decides. A statement that denies wins, wherever it stands. Then, within one account, the resource's policy or the
 /// identity's has to allow; between accounts both have to. Boundary and session restrain what the identity has, and
 /// what the resource gives to a role; not what it gives to everyone, or to a user or a session by name.
 pub fn evaluate(request: &Request<'_>, policies: &Policies<'_>) -> Verdict {
     let is_owner = request.caller.account().is_some_and(|account| account.id == request.resource_account);
     let is_root = matches!(request.caller, Caller::Root(_));
-    if is_root && is_owner && policies.session.is_none() && OF_THE_OWNER.contains(&request.action) {
+    if is_root && is_owner && policies.session.is_none() && mends(request.action) {
         return Verdict::Allow;
     }
     let keys = KeysOfRequest(request);

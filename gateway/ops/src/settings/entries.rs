@@ -11,7 +11,19 @@ use super::BucketSettings;
 /// Most bytes of a bucket's settings with all configurations. They lie in memory, and a change writes all of them.
 pub(crate) const SETTINGS_BYTES_MAX: usize = 1 << 20;
 
-/// On the drives: never to be changed.
+/// What an entry is, as a number on the drives: never to be changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct EntryKind(u8);
+
+/// The policy of the bucket, as it was sent.
+pub(crate) const POLICY: EntryKind = EntryKind(13);
+
+impl From<Kind> for EntryKind {
+    fn from(kind: Kind) -> EntryKind {
+        EntryKind(kind_code(kind))
+    }
+}
+
 fn kind_code(kind: Kind) -> u8 {
     match kind {
         Kind::Tagging => 1,
@@ -59,7 +71,7 @@ impl<'a> Entries<'a> {
     }
 
     /// The content of one configuration; empty when it was deleted.
-    pub(crate) fn get(&self, kind: Kind, id: &str) -> Option<&'a str> {
+    pub(crate) fn get(&self, kind: impl Into<EntryKind>, id: &str) -> Option<&'a str> {
         let at = self.position(kind, id).ok()?;
         Some(self.entries[at].document)
     }
@@ -77,8 +89,9 @@ impl<'a> Entries<'a> {
         self.entries.iter().filter(|entry| entry.kind == kind).count()
     }
 
-    pub(crate) fn put(&mut self, kind: Kind, id: &'a str, document: &'a str) {
-        let entry = Entry { kind: kind_code(kind), id, document };
+    pub(crate) fn put(&mut self, kind: impl Into<EntryKind>, id: &'a str, document: &'a str) {
+        let kind = kind.into();
+        let entry = Entry { kind: kind.0, id, document };
         match self.position(kind, id) {
             Ok(at) => self.entries[at] = entry,
             Err(at) => self.entries.insert(at, entry),
@@ -86,7 +99,7 @@ impl<'a> Entries<'a> {
     }
 
     /// Whether there was such a configuration.
-    pub(crate) fn remove(&mut self, kind: Kind, id: &str) -> bool {
+    pub(crate) fn remove(&mut self, kind: impl Into<EntryKind>, id: &str) -> bool {
         let at = self.position(kind, id);
         if let Ok(at) = at {
             self.entries.remove(at);
@@ -108,8 +121,8 @@ impl<'a> Entries<'a> {
         (bytes.len() <= SETTINGS_BYTES_MAX).then_some(bytes)
     }
 
-    fn position(&self, kind: Kind, id: &str) -> Result<usize, usize> {
-        let wanted = (kind_code(kind), id);
+    fn position(&self, kind: impl Into<EntryKind>, id: &str) -> Result<usize, usize> {
+        let wanted = (kind.into().0, id);
         self.entries.binary_search_by(|entry| (entry.kind, entry.id).cmp(&wanted))
     }
 }

@@ -4,6 +4,21 @@ use super::fields::Fields;
 use crate::error::{Error, Result};
 use crate::xml::Writer;
 
+/// Whether this content keeps public policies from being put.
+pub fn blocks_public_policy(content: &str) -> bool {
+    is_on(content, "BlockPublicPolicy")
+}
+
+/// Whether this content keeps everyone out but the owner's account, as long as the policy is public.
+pub fn restricts_public_buckets(content: &str) -> bool {
+    is_on(content, "RestrictPublicBuckets")
+}
+
+/// Contents are as `copy` writes them.
+fn is_on(content: &str, switch: &str) -> bool {
+    content.contains(&format!("<{switch}>true</{switch}>"))
+}
+
 const SWITCHES: [&str; 4] = ["BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets"];
 
 /// Copies the four switches; what a document leaves out is off.

@@ -448,7 +448,6 @@ fn a_configuration_that_was_never_set_is_answered_as_s3_does() {
         let error = render(target).unwrap_err();
         assert_eq!((error.code.wire_name(), error.status()), (code, status), "{target}");
     };
-    refused("/bucket?policy", "NoSuchBucketPolicy", 404);
     refused("/bucket?lifecycle", "NoSuchLifecycleConfiguration", 404);
     refused("/bucket?cors", "NoSuchCORSConfiguration", 404);
     refused("/bucket?tagging", "NoSuchTagSet", 404);

@@ -57,7 +57,7 @@ fn exactly_the_implemented_operations_of_the_table_parse() {
         let refused = outcome.is_err_and(|error| error.code == Code::NotImplemented);
         assert_eq!(refused, !route.implemented, "{}", route.name);
     }
-    assert_eq!(ROUTES.iter().filter(|route| route.implemented).count(), 72);
+    assert_eq!(ROUTES.iter().filter(|route| route.implemented).count(), 75);
 }
 
 #[test]

@@ -27,7 +27,6 @@ fn answer(operation: Operation) -> Option<Unset> {
     use Unset::{Document, Missing};
     Some(match operation {
         Operation::GetBucketAcl | Operation::GetObjectAcl => Unset::OwnersList,
-        Operation::GetBucketPolicy | Operation::GetBucketPolicyStatus => Missing(Code::NoSuchBucketPolicy),
         Operation::GetBucketLifecycleConfiguration => Missing(Code::NoSuchLifecycle),
         Operation::GetBucketReplication => Missing(Code::NoSuchReplication),
         Operation::GetObjectLockConfiguration => Missing(Code::NoSuchObjectLock),

@@ -68,8 +68,8 @@ operations! {
     DeletePublicAccessBlock "DELETE" Bucket ["publicAccessBlock"] None, [] "s3:PutBucketPublicAccessBlock" true;
     // 6 Policy, ABAC
     GetBucketPolicy "GET" Bucket ["policy"] None, [] "s3:GetBucketPolicy" true;
-    PutBucketPolicy "PUT" Bucket ["policy"] None, [] "s3:PutBucketPolicy" false;
-    DeleteBucketPolicy "DELETE" Bucket ["policy"] None, [] "s3:DeleteBucketPolicy" false;
+    PutBucketPolicy "PUT" Bucket ["policy"] None, [] "s3:PutBucketPolicy" true;
+    DeleteBucketPolicy "DELETE" Bucket ["policy"] None, [] "s3:DeleteBucketPolicy" true;
     GetBucketPolicyStatus "GET" Bucket ["policyStatus"] None, [] "s3:GetBucketPolicyStatus" true;
     GetBucketAbac "GET" Bucket ["abac"] None, [] "s3:GetBucketAbac" true;
     PutBucketAbac "PUT" Bucket ["abac"] None, [] "s3:PutBucketAbac" true;
