@@ -13,6 +13,8 @@ const RULES_MAX: usize = 100;
 /// Longest id of a rule, in characters.
 const ID_LEN_MAX: usize = 255;
 const MAX_AGE_SECONDS_MAX: u64 = i32::MAX as u64;
+/// Most headers that a page may ask about at once: anyone may ask, and each is held against every pattern of a rule.
+const ASKED_HEADERS_MAX: usize = 100;
 
 /// The methods that a rule may allow; a browser asks for no other one of an object store.
 const METHODS: [&str; 5] = ["GET", "PUT", "POST", "DELETE", "HEAD"];
@@ -76,7 +78,7 @@ pub struct Rules(Vec<Rule>);
 pub struct Asked<'a> {
     origin: &'a str,
     method: &'a str,
-    /// Names of headers that the page would send, as they were written.
+    /// Names of headers that the page would send, as they were written; one more than may be stands for any number.
     headers: Vec<&'a str>,
 }
 
@@ -87,7 +89,8 @@ impl<'a> Asked<'a> {
         let origin = field(ORIGIN).filter(|origin| !origin.is_empty())?;
         let method = field(REQUEST_METHOD).unwrap_or(head.method);
         let headers = field(REQUEST_HEADERS).unwrap_or_default();
-        let headers = headers.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
+        let names = headers.split(',').map(str::trim).filter(|name| !name.is_empty());
+        let headers = names.take(ASKED_HEADERS_MAX + 1).collect();
         Some(Asked { origin, method, headers })
     }
 }
@@ -119,6 +122,9 @@ impl Rules {
 
     /// What the first rule says that allows `asked`, if any does.
     pub fn allow<'r, 'a>(&'r self, asked: &'r Asked<'a>) -> Option<Allowed<'r, 'a>> {
+        if asked.headers.len() > ASKED_HEADERS_MAX {
+            return None;
+        }
         self.0.iter().find_map(|rule| rule.allow(asked))
     }
 }

@@ -76,13 +76,12 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// The text of an element without children, within `TEXT_BYTES_MAX`.
+/// The text of an element without children, within `TEXT_BYTES_MAX`, of characters that XML can carry: a document with
+/// others could not be read back.
 pub(super) fn text(element: &Element) -> Result<&str> {
-    if element.children.is_empty() && element.text.len() <= TEXT_BYTES_MAX {
-        Ok(&element.text)
-    } else {
-        Err(malformed())
-    }
+    let is_carried = |byte: u8| byte >= b' ' || matches!(byte, b'\t' | b'\n' | b'\r');
+    let fits = element.text.len() <= TEXT_BYTES_MAX && element.text.bytes().all(is_carried);
+    if element.children.is_empty() && fits { Ok(&element.text) } else { Err(malformed()) }
 }
 
 /// One of `words`, in their own case.

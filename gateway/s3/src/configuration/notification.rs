@@ -145,18 +145,20 @@ impl<'a> Rule<'a> {
         match (share_events, &self.filter, &other.filter) {
             (false, _, _) => Ok(()),
             (true, None, None) => Err(Error::with(Code::InvalidArgument, SHARED_EVENT)),
-            (true, one, another) => {
-                let of = |filter: &Option<Filter<'_>>| {
-                    let filter = filter.as_ref();
-                    let prefix = filter.and_then(|filter| filter.prefix).unwrap_or("").to_owned();
-                    (prefix, filter.and_then(|filter| filter.suffix).unwrap_or("").to_owned())
-                };
-                let ((prefix, suffix), (other_prefix, other_suffix)) = (of(one), of(another));
-                let prefixes = prefix.starts_with(&other_prefix) || other_prefix.starts_with(&prefix);
-                let suffixes = suffix.ends_with(&other_suffix) || other_suffix.ends_with(&suffix);
+            (true, _, _) => {
+                let [(prefix, suffix), (other_prefix, other_suffix)] = [self.ends(), other.ends()];
+                let prefixes = prefix.starts_with(other_prefix) || other_prefix.starts_with(prefix);
+                let suffixes = suffix.ends_with(other_suffix) || other_suffix.ends_with(suffix);
                 if prefixes && suffixes { Err(Error::with(Code::InvalidArgument, AMBIGUOUS)) } else { Ok(()) }
             }
         }
+    }
+
+    /// What keys of this rule begin and end with.
+    fn ends(&self) -> (&str, &str) {
+        let filter = self.filter.as_ref();
+        let prefix = filter.and_then(|filter| filter.prefix);
+        (prefix.unwrap_or(""), filter.and_then(|filter| filter.suffix).unwrap_or(""))
     }
 
     /// All but the id.

@@ -320,6 +320,10 @@ fn cross_origin_rules_are_checked_as_they_are_set() {
     refused(&cors_rule(&["*"], &["GET"], &[], &format!("<ID>{}</ID>", "i".repeat(256))), Code::MalformedXml);
     refused(&simple.repeat(1 + cors::DOCUMENT_BYTES_MAX / simple.len()), Code::MaxMessageLengthExceeded);
     refused(&cors_rule(&["*"], &["GET"], &[], "<Cookies/>"), Code::MalformedXml);
+    // Found by the fuzzer: what is no character of XML was kept, and could not be read back.
+    for id in ["\0", "&#1;", "\u{1f}"] {
+        refused(&cors_rule(&["*"], &["GET"], &[], &format!("<ID>{id}</ID>")), Code::MalformedXml);
+    }
     assert_eq!(read(Kind::Cors, b"").unwrap_err().code, Code::MissingRequestBody);
 }
 
@@ -376,6 +380,8 @@ fn a_browser_that_asks_first_is_told_what_the_first_rule_that_fits_allows() {
     ] {
         assert_eq!(asked(origin, method, names), Err(Code::CrossOriginForbidden), "{origin} {method} {names}");
     }
+    assert!(asked("https://www.a.org", "PUT", &"x-a,".repeat(100)).is_ok());
+    assert_eq!(asked("https://www.a.org", "PUT", &"x-a,".repeat(101)), Err(Code::CrossOriginForbidden));
     assert_eq!(asked("", "GET", ""), Err(Code::BadRequest));
     assert_eq!(asked("x", "PATCH", ""), Err(Code::BadRequest));
     assert_eq!(ask(Some(&rules), &[("Origin", "x")]), Err(Code::BadRequest));
