@@ -176,6 +176,7 @@ impl Store {
         self.to_the_end(PartitionId::BUCKETS, move |store| async move {
             let _changing = store.changing_buckets().await;
             let record = store.bucket_record(&name).await?;
+            store.check_room()?;
             store.put_bucket_record(BucketRecord { versioning, ..record }).await
         })
         .await

@@ -4,6 +4,7 @@
 //! one look into the tables. It answers when its batch is durable. A refusal that rests on a pending change waits for that
 //! change, so that no reply ever depends on what a crash may undo.
 
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -136,21 +137,31 @@ impl Store {
     }
 }
 
-/// Deletes keys of one shard, all under way at once.
+/// Deletes keys of one shard, all under way at once; those of one key one after the other, since each waits for the one
+/// before it, and few may wait for one key.
 async fn delete_batch(
     store: Rc<ShardStore>,
     bucket: BucketId,
     items: Vec<(usize, PartitionId, Delete)>,
 ) -> Result<Vec<(usize, Result<Deleted>)>> {
-    let mut tasks = Vec::with_capacity(items.len());
-    for (i, partition, delete) in items {
-        let store = store.clone();
-        let delete = async move { store.commit_delete(partition, bucket, &delete).await };
-        tasks.push((i, rt::spawn(delete)));
+    let mut results = Vec::with_capacity(items.len());
+    let mut by_key: HashMap<ObjectKey, Vec<(usize, PartitionId, Delete)>> = HashMap::new();
+    for item in items {
+        by_key.entry(item.2.key.clone()).or_default().push(item);
     }
-    let mut results = Vec::with_capacity(tasks.len());
-    for (i, task) in tasks {
-        results.push((i, task.await));
+    let mut tasks = Vec::with_capacity(by_key.len());
+    for deletes in by_key.into_values() {
+        let store = store.clone();
+        tasks.push(rt::spawn(async move {
+            let mut results = Vec::with_capacity(deletes.len());
+            for (i, partition, delete) in deletes {
+                results.push((i, store.commit_delete(partition, bucket, &delete).await));
+            }
+            results
+        }));
+    }
+    for task in tasks {
+        results.append(&mut task.await);
     }
     Ok(results)
 }

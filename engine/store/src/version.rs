@@ -269,11 +269,18 @@ async fn find_version(
 
 /// The null version of a key, if it is not the current object.
 async fn noncurrent_null(partition: &Partition, bucket: BucketId, key: &[u8]) -> Result<Option<Record>> {
-    let Some(lsn) = partition.get(&keys::null_version(bucket, key), View::Durable).await? else {
-        return Ok(None);
-    };
-    let lsn = Lsn(u64::from_le_bytes(lsn[..].try_into().map_err(|_| BAD_RECORD)?));
-    record_at(partition, &keys::version(bucket, key, lsn)).await
+    let place = keys::null_version(bucket, key);
+    let mut seen = None;
+    loop {
+        let Some(lsn) = partition.get(&place, View::Durable).await? else { return Ok(None) };
+        let lsn = Lsn(u64::from_le_bytes(lsn[..].try_into().map_err(|_| BAD_RECORD)?));
+        let found = record_at(partition, &keys::version(bucket, key, lsn)).await?;
+        // It may have been replaced by another one between the two looks.
+        if found.is_some() || seen == Some(lsn) {
+            return Ok(found);
+        }
+        seen = Some(lsn);
+    }
 }
 
 /// The newest versions of a key beside the current object.

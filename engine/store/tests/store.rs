@@ -1,13 +1,20 @@
 //! The store as its callers see it, on directories of a real file system: what was put is found, also after a reopen.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
 use hafiz_store as store;
-use hafiz_store::{CommitPart, CommitPut, Complete, Config, Delete, Deleted, Error, List, Listed, Store, Uploads};
-use types::{Attribute, Attributes, BucketName, DeleteCondition, Etag, EtagSet, ObjectKey, PartNumber, WriteCondition};
+use hafiz_store::{
+    CommitPart, CommitPut, Complete, Config, Delete, Deleted, Error, List, ListVersions, Listed, ListedVersion, Store,
+    Uploads, Usage,
+};
+use types::{
+    Attribute, Attributes, BucketName, DeleteCondition, Etag, EtagSet, ObjectKey, PartNumber, VersionId, Versioning,
+    WriteCondition,
+};
 
 const SMALL_SLOT_BYTES: u64 = 16 << 20;
 
@@ -418,4 +425,168 @@ fn an_upload_becomes_an_object_and_leaves_nothing_behind() {
         assert!(listed.entries.is_empty());
         assert_eq!(store.usage(bucket).await.expect("counted").bytes, whole.len() as u64);
     });
+}
+
+async fn versioned_bucket(store: &Store) -> types::BucketId {
+    let name = bucket_name("bucket");
+    let bucket = store.create_bucket(&name, Vec::new()).await.expect("created").id;
+    store.put_bucket_versioning(&name, Versioning::Enabled).await.expect("told");
+    bucket
+}
+
+async fn versions_of(store: &Store, bucket: types::BucketId, list: ListVersions) -> Vec<ListedVersion> {
+    store.list_versions(bucket, list).await.expect("listed").entries
+}
+
+fn delete_of(entry: &ListedVersion) -> Delete {
+    let ListedVersion::Version(row) = entry else { panic!("no delimiter was asked for: {entry:?}") };
+    let (key, version) = (row.summary.key.clone(), Some(row.version));
+    Delete { key, version, condition: DeleteCondition::default() }
+}
+
+#[test]
+fn a_page_of_versions_ends_though_nothing_but_deleted_keys_follows() {
+    // More than one scan looks at.
+    const DELETED: usize = 14_000;
+    const AT_A_TIME: usize = 500;
+    let root = root();
+    let config =
+        Config { partitions: 1, memory_bytes: 1 << 30, log_slot_bytes: Some(128 << 20), ..config(root.path(), 1) };
+    with_store(config, 1, |store| async move {
+        let bucket = versioned_bucket(&store).await;
+        for n in 0..4 {
+            put(&store, bucket, "a", &[n]).await.expect("put");
+        }
+        let come_and_go = async |name: String| {
+            put(&store, bucket, &name, b"x").await.expect("put");
+            let deleted = store.delete(bucket, &key(&name), DeleteCondition::default()).await.expect("deleted");
+            assert!(deleted.marker);
+        };
+        for from in (0..DELETED).step_by(AT_A_TIME) {
+            rt::sync::join_all((from..from + AT_A_TIME).map(|n| come_and_go(format!("b/{n:06}")))).await;
+        }
+        let mut list = ListVersions { max: 2, ..ListVersions::default() };
+        let page = rt::time::timeout(Duration::from_secs(60), store.list_versions(bucket, list.clone())).await;
+        let page = page.expect("it ends").expect("listed");
+        assert_eq!(page.entries.len(), 2);
+        list = ListVersions { max: 100_000, after: page.next, ..list };
+        let rest = versions_of(&store, bucket, list).await;
+        assert_eq!(rest.len(), 2 + 2 * DELETED);
+        let names: Vec<_> = rest[..4].iter().map(|entry| delete_of(entry).key.as_str().to_owned()).collect();
+        assert_eq!(names, ["a", "a", "b/000000", "b/000000"]);
+    });
+}
+
+#[test]
+fn a_thousand_versions_of_one_key_go_with_one_request() {
+    let root = root();
+    with_store(config(root.path(), 1), 1, |store| async move {
+        let bucket = versioned_bucket(&store).await;
+        for n in 0..1000_u32 {
+            put(&store, bucket, "a", &n.to_le_bytes()).await.expect("put");
+        }
+        let listed = versions_of(&store, bucket, ListVersions { max: 1000, ..ListVersions::default() }).await;
+        assert_eq!(listed.len(), 1000);
+        let deleted = store.delete_many(bucket, listed.iter().map(delete_of).collect()).await;
+        for (entry, deleted) in listed.iter().zip(deleted) {
+            let version = delete_of(entry).version;
+            assert_eq!(deleted, Ok(Deleted { existed: true, version, marker: false }));
+        }
+        assert_eq!(store.delete_bucket(&bucket_name("bucket")).await, Ok(()));
+    });
+}
+
+#[test]
+fn a_delimiter_of_any_byte_groups_versions_by_keys_as_they_are() {
+    let root = root();
+    with_store(config(root.path(), 1), 1, |store| async move {
+        let bucket = versioned_bucket(&store).await;
+        for name in ["p\u{1}q", "x\u{2}\u{2}y"] {
+            for body in [b"1", b"2"] {
+                put(&store, bucket, name, body).await.expect("put");
+            }
+        }
+        let check = async |delimiter: &str, expect: &[&str]| {
+            let list = ListVersions { max: 9, delimiter: Some(delimiter.into()), ..ListVersions::default() };
+            let shown: Vec<String> = versions_of(&store, bucket, list)
+                .await
+                .iter()
+                .map(|entry| match entry {
+                    ListedVersion::Prefix(prefix) => format!("{prefix}..."),
+                    ListedVersion::Version(row) => row.summary.key.as_str().to_owned(),
+                })
+                .collect();
+            assert_eq!(shown, expect, "{delimiter:?}");
+        };
+        check("\u{1}", &["p\u{1}...", "x\u{2}\u{2}y", "x\u{2}\u{2}y"]).await;
+        check("\u{2}", &["p\u{1}q", "p\u{1}q", "x\u{2}..."]).await;
+        check("\u{2}y", &["p\u{1}q", "p\u{1}q", "x\u{2}\u{2}y..."]).await;
+    });
+}
+
+#[test]
+fn writers_of_one_key_leave_one_latest_version_and_one_null_version_at_most() {
+    const TASKS: u64 = 12;
+    const STEPS: u64 = 150;
+    let root = root();
+    with_store(config(root.path(), 3), 2, |store| async move {
+        let bucket = versioned_bucket(&store).await;
+        for _ in 0..3 {
+            let act = async |task: u64| {
+                for step in 0..STEPS {
+                    let name = format!("k{}", rt::random::u64() % 3);
+                    match rt::random::u64() % 12 {
+                        0..=4 => {
+                            let len = [0, 50, 60_000][(step % 3) as usize];
+                            put(&store, bucket, &name, &pattern(step, len)).await.expect("put");
+                        }
+                        5 | 6 => {
+                            store.delete(bucket, &key(&name), DeleteCondition::default()).await.expect("deleted");
+                        }
+                        7..=9 => {
+                            let list = ListVersions { prefix: name, max: 2, ..ListVersions::default() };
+                            for delete in versions_of(&store, bucket, list).await.iter().map(delete_of) {
+                                let version = delete.version.expect("it names one");
+                                let gone = store.delete_version(bucket, &delete.key, version, delete.condition).await;
+                                gone.expect("deleted");
+                            }
+                        }
+                        _ if task == 0 => {
+                            let versioning = [Versioning::Enabled, Versioning::Suspended][(step % 2) as usize];
+                            let told = store.put_bucket_versioning(&bucket_name("bucket"), versioning).await;
+                            told.expect("told");
+                        }
+                        _ => {}
+                    }
+                }
+            };
+            rt::sync::join_all((0..TASKS).map(act)).await;
+            check_versions(&store, bucket).await;
+        }
+    });
+}
+
+/// Of each key one version is the latest, one at most the null version; all can be read, and are what is counted.
+async fn check_versions(store: &Store, bucket: types::BucketId) {
+    let listed = versions_of(store, bucket, ListVersions { max: 100_000, ..ListVersions::default() }).await;
+    let mut keys: BTreeMap<String, (u32, u32)> = BTreeMap::new();
+    let mut usage = Usage::default();
+    for entry in &listed {
+        let ListedVersion::Version(row) = entry else { panic!("no delimiter was asked for") };
+        let (latest, nulls) = keys.entry(row.summary.key.as_str().to_owned()).or_default();
+        *latest += u32::from(row.is_latest);
+        *nulls += u32::from(row.version == VersionId::NULL);
+        usage.bytes += row.summary.size;
+        match row.is_latest && !row.delete_marker {
+            true => usage.objects += 1,
+            false => usage.versions += 1,
+        }
+        match store.head_version(bucket, &row.summary.key, row.version).await {
+            Ok(record) => assert_eq!((record.size(), row.delete_marker), (row.summary.size, false)),
+            Err(Error::DeleteMarker { .. }) => assert!(row.delete_marker),
+            Err(error) => panic!("{row:?}: {error:?}"),
+        }
+    }
+    assert!(keys.values().all(|(latest, nulls)| *latest == 1 && *nulls <= 1), "{keys:?}");
+    assert_eq!(store.usage(bucket).await.expect("counted"), usage);
 }

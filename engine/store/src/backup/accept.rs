@@ -157,6 +157,13 @@ async fn name_buckets(store: &ShardStore, found: &Found) -> Result<u64, String> 
     let (named, dead) = (ids(|state| state != BucketState::Dead), ids(|state| state == BucketState::Dead));
     let mut taken: BTreeSet<BucketName> =
         records.iter().filter(|record| record.state != BucketState::Dead).map(|record| record.name.clone()).collect();
+    // The record may be of a time before versions were turned on.
+    let is_older =
+        |record: &&BucketRecord| record.versioning == Versioning::Unversioned && found.versions_in.contains(&record.id);
+    for record in records.iter().filter(|record| record.state != BucketState::Dead).filter(is_older) {
+        let record = BucketRecord { versioning: Versioning::Suspended, ..record.clone() };
+        partition.correct(keys::bucket(record.name.as_str()), Some(record.encode()));
+    }
     let nameless: BTreeSet<BucketId> = found
         .objects_in
         .iter()

@@ -109,6 +109,36 @@ pub(crate) fn parse_versions_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
     parse_escaped(VERSIONS, &ended).map(|(_, key, _)| key)
 }
 
+/// A place among other versions, from a key or from a bound of them: object key, and what follows its end. What is no escaped
+/// key, since it lies between two of them, is taken for the first key behind.
+pub(crate) fn parse_place_of_version(index_key: &[u8]) -> Option<(Vec<u8>, &[u8])> {
+    let rest = index_key.strip_prefix(&[VERSIONS])?.get(8..)?;
+    let mut key = Vec::with_capacity(rest.len());
+    let mut at = 0;
+    while let Some(&byte) = rest.get(at) {
+        match (byte, rest.get(at + 1)) {
+            (END, _) => return Some((key, &rest[at + 1..])),
+            (ESCAPE, None | Some(&END)) => {
+                key.push(END);
+                break;
+            }
+            (ESCAPE, Some(1)) => key.push(END),
+            (ESCAPE, Some(2)) => key.push(ESCAPE),
+            (ESCAPE, Some(_)) => {
+                key.push(ESCAPE + 1);
+                break;
+            }
+            (byte, _) => {
+                key.push(byte);
+                at += 1;
+                continue;
+            }
+        }
+        at += 2;
+    }
+    Some((key, &[]))
+}
+
 /// Whether the value is a version beside the current one.
 pub(crate) fn is_version(key: &[u8]) -> bool {
     key.first() == Some(&VERSIONS)

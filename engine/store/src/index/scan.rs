@@ -36,9 +36,10 @@ pub(crate) struct Group {
 impl Group {
     /// The part of `key` that it shares with its group, if it is in one.
     pub(crate) fn prefix_of<'k>(&self, key: &'k [u8]) -> Option<&'k [u8]> {
-        let mut rest = key.get(self.at..)?;
+        let rest = key.get(self.at..)?;
         if self.escaped {
-            rest = &rest[..rest.iter().position(|&byte| byte == 0).unwrap_or(rest.len())];
+            let found = find_escaped(rest, &self.delimiter)?;
+            return Some(&key[..self.at + found + self.delimiter.len()]);
         }
         let found = match self.delimiter[..] {
             [] => None,
@@ -47,6 +48,18 @@ impl Group {
         }?;
         Some(&key[..self.at + found + self.delimiter.len()])
     }
+}
+
+/// Where a delimiter begins in an escaped key, before its end. Both are escaped; it does not begin within an escaped byte.
+fn find_escaped(key: &[u8], delimiter: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    while at < key.len() && key[at] != 0 {
+        if key[at..].starts_with(delimiter) {
+            return Some(at);
+        }
+        at += if key[at] == 1 { 2 } else { 1 };
+    }
+    None
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

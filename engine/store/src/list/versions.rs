@@ -13,10 +13,10 @@ use super::{DOUBLINGS_MAX, ENTRIES_RESERVED_MAX, Summary, common_prefix, even_sh
 use crate::error::{Error, Result};
 use crate::format::record;
 use crate::ids::{Lsn, PartitionId};
-use crate::index::scan::{Group, Item, Page, Scan};
+use crate::index::scan::{Group, Item, Scan};
 use crate::index::{Bytes, keys};
 use crate::object::BAD_RECORD;
-use crate::partition::Partition;
+use crate::partition::{Partition, View};
 use crate::store::{ShardStore, Store};
 use crate::version;
 
@@ -225,6 +225,20 @@ impl Position {
         Position::At(keys::after_prefix(prefix).expect("text has bytes below 0xff"))
     }
 
+    /// Where a scan of other versions goes on.
+    fn of_version(index_key: &[u8]) -> Option<Position> {
+        let (key, rest) = keys::parse_place_of_version(index_key)?;
+        Some(match rest.split_first_chunk() {
+            None => Position::At(key),
+            // At a version is right behind the one that would be newer by one; behind it there is more.
+            Some((inverse, [])) => match u64::from_be_bytes(*inverse).checked_sub(1) {
+                Some(inverse) => Position::Behind(key, Lsn(!inverse)),
+                None => Position::At(key),
+            },
+            Some((inverse, _)) => Position::Behind(key, Lsn(!u64::from_be_bytes(*inverse))),
+        })
+    }
+
     /// Places compare as these do; a version lies at its key and the inverse of its LSN.
     fn order(&self) -> (&[u8], Option<u64>) {
         match self {
@@ -250,13 +264,6 @@ impl Row {
         match self {
             Row::Version { key, lsn, .. } => (key, !lsn.0),
             Row::Prefix(prefix) => (prefix, 0),
-        }
-    }
-
-    fn behind(&self) -> Position {
-        match self {
-            Row::Version { key, lsn, .. } => Position::Behind(key.clone(), *lsn),
-            Row::Prefix(prefix) => Position::behind_prefix(prefix),
         }
     }
 
@@ -320,45 +327,46 @@ impl Walk {
     }
 
     async fn read(&self, partition: &Partition, from: &Position) -> Result<Slice> {
-        let (key, versions_from) = match from {
-            Position::At(key) => (key, keys::versions_range(self.bucket, key).0),
-            Position::Behind(key, lsn) => (key, keys::successor(&keys::version(self.bucket, key, *lsn))),
+        let mut rows = Vec::new();
+        let (current_from, versions_from) = match from {
+            Position::At(key) => (keys::current(self.bucket, key), keys::versions_range(self.bucket, key).0),
+            Position::Behind(key, lsn) => {
+                // The current object may have been shown, or have become it since.
+                let current = keys::current(self.bucket, key);
+                if let Some(value) = partition.get(&current, View::Durable).await? {
+                    rows.push(row(Item::Entry { key: Bytes::new(&current), value }, true)?);
+                    rows.retain(|row| row.is_beyond(from));
+                }
+                (keys::successor(&current), keys::successor(&keys::version(self.bucket, key, *lsn)))
+            }
         };
         let [of_current, of_versions] = match self.groups.clone() {
             Some(groups) => groups.map(Some),
             None => [None, None],
         };
-        let current = Scan {
-            from: keys::current(self.bucket, key),
-            to: self.current_to.clone(),
-            limit: self.want,
-            group: of_current,
-        };
-        let current = scan_some(partition, current).await?;
-        let versions = Scan { from: versions_from, to: self.versions_to.clone(), limit: self.want, group: of_versions };
-        let versions = scan_some(partition, versions).await?;
-        let mut rows = Vec::with_capacity(current.items.len() + versions.items.len());
-        // What one side has behind its page is not known: the slice ends with the page that ends first.
+        let scan = |from, to: &Vec<u8>, group| Scan { from, to: to.clone(), limit: self.want, group };
+        let current = partition.scan(&scan(current_from, &self.current_to, of_current)).await?;
+        let versions = partition.scan(&scan(versions_from, &self.versions_to, of_versions)).await?;
+        // What one side has behind its page is not known: the slice ends where the first of them ends. It may be empty then.
+        let ends = [
+            current.next.as_deref().map(|next| keys::parse_current(next).map(|(_, key)| Position::At(key.to_vec()))),
+            versions.next.as_deref().map(Position::of_version),
+        ];
         let mut bound: Option<Position> = None;
+        for end in ends.into_iter().flatten() {
+            let end = end.ok_or(BAD_RECORD)?;
+            bound = Some(match bound {
+                Some(bound) if bound.order() < end.order() => bound,
+                Some(_) | None => end,
+            });
+        }
+        assert!(bound.as_ref().is_none_or(|bound| bound.order() > from.order()), "a scan goes on");
         for (page, is_current) in [(current, true), (versions, false)] {
-            let is_cut = page.next.is_some();
-            let from_row = rows.len();
             for item in page.items {
                 rows.push(row(item, is_current)?);
             }
-            if let (true, Some(last)) = (is_cut, rows[from_row..].last()) {
-                let behind = last.behind();
-                bound = Some(match bound {
-                    Some(bound) if bound.order() < behind.order() => bound,
-                    Some(_) | None => behind,
-                });
-            }
         }
         rows.retain(|row| !bound.as_ref().is_some_and(|bound| row.is_beyond(bound)));
-        // Of the key that the slice begins in the current object may be one that was shown.
-        if let Position::Behind(key, lsn) = from {
-            rows.retain(|row| !matches!(row, Row::Version { key: of, lsn: at, .. } if of == key && at >= lsn));
-        }
         rows.sort_by(|a, b| a.order().cmp(&b.order()));
         // What was moved while it was read is on both sides, and so are common prefixes.
         rows.dedup_by(|a, b| a.order() == b.order());
@@ -400,16 +408,5 @@ fn row(item: Item, is_current: bool) -> Result<Row> {
             Ok(Row::Prefix(keys::parse_current(&prefix).ok_or(BAD_RECORD)?.1.to_vec()))
         }
         Item::Prefix(prefix) => Ok(Row::Prefix(keys::parse_versions_prefix(&prefix).ok_or(BAD_RECORD)?)),
-    }
-}
-
-/// One page of a scan, which is empty at the end only.
-async fn scan_some(partition: &Partition, mut scan: Scan) -> Result<Page> {
-    loop {
-        let page = partition.scan(&scan).await?;
-        match page.next {
-            Some(next) if page.items.is_empty() => scan.from = next,
-            next => return Ok(Page { items: page.items, next }),
-        }
     }
 }

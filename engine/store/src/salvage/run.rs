@@ -192,18 +192,19 @@ impl Run<'_> {
             let what = What::Part { upload: upload.upload, number };
             return self.part(partition, upload.bucket, upload.key, what, parts, verdict);
         }
-        let Some((bucket, name)) = keys::parse_current(key)
-            .map(|(bucket, name)| (bucket, name.to_vec()))
-            .or_else(|| keys::parse_version(key).map(|(bucket, name, _)| (bucket, name)))
-        else {
+        let Some(owner) = keys::owner_of(key) else {
             self.report.unreadable_records += 1;
             return Ok(());
         };
+        let (bucket, name) =
+            keys::parse_current(&owner).map(|(bucket, name)| (bucket, name.to_vec())).expect("it is one");
+        let is_current = !keys::is_version(key);
         let (versions, is_removed) = history::versions(changes);
         for (age, version) in versions.into_iter().enumerate() {
             let verdict = match (is_removed, age) {
                 (true, _) => Verdict::Deleted,
-                (false, 0) => live,
+                // Behind another version or a delete marker: what a reader of the key did not get.
+                (false, 0) if is_current => live,
                 (false, _) => Verdict::Superseded,
             };
             self.object(partition, bucket, &name, version.records, verdict)?;

@@ -373,3 +373,49 @@ fn find_files(dir: &Path, files: &mut Vec<PathBuf>) {
         if path.is_dir() { find_files(&path, files) } else { files.push(path) }
     }
 }
+
+#[test]
+fn only_what_readers_of_a_key_got_is_taken_for_current() {
+    let root = tempfile::tempdir().unwrap();
+    let dirs: Vec<PathBuf> = (0..DRIVES).map(|n| root.path().join(format!("d{n}"))).collect();
+    let config = config(&dirs);
+    let main = move || async move {
+        crate::open(config).await.expect("opens");
+        let store = crate::here();
+        let name = BucketName::parse(BUCKET).expect("valid");
+        let bucket = store.create_bucket(&name, Vec::new()).await.expect("created").id;
+        store.put_bucket_versioning(&name, types::Versioning::Enabled).await.expect("told");
+        for seed in 1..=3 {
+            put(bucket, "k", content(seed, 900)).await;
+        }
+        put(bucket, "gone", content(7, 900)).await;
+        store.delete(bucket, &ObjectKey::parse("gone").unwrap(), DeleteCondition::default()).await.expect("deleted");
+        crate::close().await;
+    };
+    rt::run_alone(rt::Config::new(1), main).expect("runs");
+    let check = |deleted: bool, verdict: fn(Verdict) -> bool, expect: &[(&str, u8)]| {
+        let salvage = Salvage::open(&dirs, Options { deleted, ..options() }).expect("opens");
+        let mut found = Vec::new();
+        let taken = salvage.run(&mut |thing| {
+            if verdict(thing.verdict) {
+                let mut bytes = Vec::new();
+                let mut take = |piece: &[u8]| {
+                    bytes.extend_from_slice(piece);
+                    Ok(())
+                };
+                salvage.read(thing, &mut take)?;
+                found.push((thing.key.clone().unwrap_or_default(), bytes));
+            }
+            Ok(())
+        });
+        taken.expect("runs");
+        found.sort();
+        found.dedup();
+        let mut expect: Vec<_> = expect.iter().map(|(key, seed)| ((*key).to_owned(), content(*seed, 900))).collect();
+        expect.sort();
+        assert_eq!(found, expect);
+    };
+    check(false, |_| true, &[("k", 3)]);
+    check(true, |verdict| verdict == Verdict::Current, &[("k", 3)]);
+    check(true, |verdict| verdict != Verdict::Current, &[("gone", 7), ("k", 1), ("k", 2)]);
+}

@@ -70,6 +70,29 @@ fn a_version_belongs_to_the_current_record_of_its_key_and_to_the_versions_of_no_
 }
 
 #[test]
+fn a_place_among_versions_is_read_from_keys_and_from_bounds() {
+    let check = |index_key: &[u8], key: &[u8], rest: &[u8]| {
+        let index_key = [b"v\0\0\0\0\0\0\0\x07", index_key].concat();
+        assert_eq!(parse_place_of_version(&index_key), Some((key.to_vec(), rest)), "{index_key:?}");
+    };
+    check(b"a\x01\x02\0\xff\xff\xff\xff\xff\xff\xff\xfe", b"a\x01", b"\xff\xff\xff\xff\xff\xff\xff\xfe");
+    check(b"a\0", b"a", b"");
+    check(b"a0", b"a0", b"");
+    check(b"", b"", b"");
+    // Behind everything that begins with an escaped 0x01, with an escaped 0x00, and before that.
+    check(b"a\x01\x03", b"a\x02", b"");
+    check(b"a\x01\x02", b"a\x01", b"");
+    check(b"a\x01", b"a\0", b"");
+    assert_eq!(parse_place_of_version(b"c\0\0\0\0\0\0\0\x07a"), None);
+    for key in random_keys(100) {
+        let (from, to) = versions_of(BUCKET_ID, &key);
+        assert_eq!(parse_place_of_version(&from), Some((key.clone(), &b""[..])));
+        let (behind, _) = parse_place_of_version(&to).expect("it is among versions");
+        assert!(behind > key, "{key:?} {behind:?}");
+    }
+}
+
+#[test]
 fn versions_of_a_key_come_newest_first() {
     assert!(version(BUCKET_ID, b"k", Lsn(9)) < version(BUCKET_ID, b"k", Lsn(8)));
     assert!(version(BUCKET_ID, b"k", Lsn(0)) < version(BUCKET_ID, b"k\0", Lsn(u64::MAX)));
