@@ -142,6 +142,76 @@ def test_conditions_are_asked(s3, bucket, anonymous):
     assert anonymous.ask("GET", f"/{bucket}?list-type=2&prefix=b/") == (403, "AccessDenied")
 
 
+def test_no_policy_gives_away_the_policy_or_the_making_of_buckets(s3, bucket, anonymous):
+    put(s3, bucket, statement(bucket, "Allow", "s3:*"))
+    text = document(statement(bucket, "Deny", "s3:*")).encode()
+    block = b"<PublicAccessBlockConfiguration><BlockPublicPolicy>true</BlockPublicPolicy></PublicAccessBlockConfiguration>"
+    assert anonymous.ask("PUT", f"/{bucket}/k", b"x")[0] == 200
+    for method, path, body in [
+        ("GET", f"/{bucket}?policy", None), ("PUT", f"/{bucket}?policy", text), ("DELETE", f"/{bucket}?policy", None),
+        ("PUT", f"/{bucket}?publicAccessBlock", block), ("PUT", f"/{bucket}", b""),
+    ]:  # fmt: skip
+        assert anonymous.ask(method, path, body) == (403, "AccessDenied"), (method, path)
+    assert s3.get_object(Bucket=bucket, Key="k")["Body"].read() == b"x"
+
+
+def test_denials_that_rest_on_a_condition_are_not_passed_by(s3, bucket, anonymous):
+    s3.put_object(Bucket=bucket, Key="k", Body=b"k")
+
+    def guarded(action, condition, allowed):
+        put(s3, bucket, statement(bucket, "Allow", *allowed), statement(bucket, "Deny", action, Condition=condition))
+
+    # As AWS writes it: whoever is elsewhere, unless a service asks for somebody.
+    elsewhere = {"NotIpAddress": {"aws:SourceIp": "192.0.2.0/24"}, "Bool": {"aws:ViaAWSService": "false"}}
+    guarded("s3:GetObject", elsewhere, ["s3:GetObject"])
+    assert anonymous.ask("GET", f"/{bucket}/k") == (403, "AccessDenied")
+    # Enforced conditional writes.
+    unconditional = {"Null": {"s3:if-none-match": "true"}, "Bool": {"s3:ObjectCreationOperation": "true"}}
+    guarded("s3:PutObject", unconditional, ["s3:PutObject", "s3:GetObject"])
+    for headers in ({}, {"If-None-Match": ""}, {"If-None-Match": '"x"'}):
+        assert anonymous.ask("PUT", f"/{bucket}/k", b"x", **headers) == (403, "AccessDenied"), headers
+    assert anonymous.ask("PUT", f"/{bucket}/k", b"x", **{"If-None-Match": "*"}) == (412, "PreconditionFailed")
+    assert anonymous.ask("PUT", f"/{bucket}/new", b"x", **{"If-None-Match": "*"})[0] == 200
+    assert anonymous.ask("POST", f"/{bucket}/new?uploads", b"")[0] == 200
+    # Pages: the number and the delimiter are those that the listing takes.
+    pages = {"NumericGreaterThan": {"s3:max-keys": "1"}}
+    guarded("s3:ListBucket", pages, ["s3:ListBucket"])
+    assert anonymous.ask("GET", f"/{bucket}?max-keys=1")[0] == 200
+    for keys in ("2", "%2B2", "00000000000000000000000000002"):
+        assert anonymous.ask("GET", f"/{bucket}?max-keys={keys}") == (403, "AccessDenied"), keys
+    for name in ("max-keys", "delimiter"):
+        guarded("s3:ListBucket", {"Null": {f"s3:{name}": "true"}}, ["s3:ListBucket"])
+        for query in ("", f"?{name}", f"?{name}="):
+            assert anonymous.ask("GET", f"/{bucket}{query}") == (403, "AccessDenied"), query
+    # A source of a copy has one spelling.
+    s3.put_object(Bucket=bucket, Key="secret/a", Body=b"s")
+    secret = {"StringLike": {"s3:x-amz-copy-source": f"{bucket}/secret/*"}}
+    guarded("s3:PutObject", secret, ["s3:PutObject", "s3:GetObject"])
+    for source in (f"{bucket}/secret/a", f"/{bucket}/secret/a", f"{bucket}/%73ecret/a"):
+        asked = anonymous.ask("PUT", f"/{bucket}/copy", b"", **{"x-amz-copy-source": source})
+        assert asked == (403, "AccessDenied"), source
+    assert anonymous.ask("PUT", f"/{bucket}/copy", b"", **{"x-amz-copy-source": f"/{bucket}/k"})[0] == 200
+
+
+def test_who_may_not_read_does_not_learn_what_is_there(s3, bucket, anonymous):
+    etag = s3.put_object(Bucket=bucket, Key="k", Body=b"k")["ETag"]
+    put(s3, bucket, statement(bucket, "Allow", "s3:PutObject", "s3:DeleteObject"))
+    for headers in ({"If-Match": etag}, {"If-Match": '"x"'}):
+        for method, path in (("PUT", "k"), ("PUT", "none"), ("DELETE", "k"), ("POST", "k?uploads")):
+            assert anonymous.ask(method, f"/{bucket}/{path}", b"", **headers) == (403, "AccessDenied"), (method, path)
+    put(s3, bucket, statement(bucket, "Allow", "s3:PutObject", "s3:GetObject"))
+    none = {"x-amz-copy-source": f"{bucket}/none"}
+    assert anonymous.ask("PUT", f"/{bucket}/copy", b"", **none) == (403, "AccessDenied")
+    assert anonymous.ask("GET", f"/{bucket}/none?max-keys=1") == (403, "AccessDenied")
+
+
+def test_a_policy_for_everyone_by_another_name_is_public(s3, bucket, anonymous):
+    s3.put_object(Bucket=bucket, Key="k", Body=b"k")
+    named = {"Condition": {"StringEquals": {"aws:userid": "Anonymous"}}}
+    put(s3, bucket, statement(bucket, "Allow", "s3:GetObject", **named))
+    assert s3.get_bucket_policy_status(Bucket=bucket)["PolicyStatus"]["IsPublic"] is True
+
+
 def test_a_denial_binds_the_owner_who_can_always_mend_it(s3, bucket):
     s3.put_object(Bucket=bucket, Key="k", Body=b"k")
     put(s3, bucket, statement(bucket, "Deny", "s3:*"))

@@ -36,6 +36,8 @@ use keys::SigningKeys;
 pub const REQUESTS_MAX_DEFAULT: usize = 1024;
 /// Bytes of XML documents that one shard holds at a time, in KiB.
 const DOCUMENTS_KIB_MAX: usize = 64 * 1024;
+/// Of them, those that nobody has signed: who sends such slowly keeps out no one but others like it.
+const UNSIGNED_DOCUMENTS_KIB_MAX: usize = 8 * 1024;
 /// A refused client is answered after this pause, which costs nothing and counts as the request's time. One that asks again at once
 /// would otherwise use up what refusing it saves: a refusal costs a third of a small request.
 const REFUSAL_PAUSE: Duration = Duration::from_millis(100);
@@ -81,6 +83,7 @@ pub struct S3Front {
     health: Arc<Health>,
     admission: Rc<Semaphore>,
     documents: Rc<Semaphore>,
+    unsigned_documents: Rc<Semaphore>,
 }
 
 /// What goes back to the client, and what follows its head.
@@ -100,7 +103,8 @@ impl S3Front {
     pub fn new(config: FrontConfig, ops: Ops, identities: Arc<Snapshot>, health: Arc<Health>) -> S3Front {
         S3Front {
             admission: Semaphore::new(config.requests_max),
-            documents: Semaphore::new(DOCUMENTS_KIB_MAX),
+            documents: Semaphore::new(DOCUMENTS_KIB_MAX - UNSIGNED_DOCUMENTS_KIB_MAX),
+            unsigned_documents: Semaphore::new(UNSIGNED_DOCUMENTS_KIB_MAX),
             config,
             ops,
             identities: RefCell::new(identities),

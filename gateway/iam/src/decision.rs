@@ -58,6 +58,15 @@ pub enum Decision {
     Deny,
 }
 
+/// What no policy of a bucket gives to anyone: who is let in, and the making of buckets.
+const OF_THE_ACCOUNT: &[&str] = &[
+    "s3:CreateBucket",
+    "s3:DeleteBucketPolicy",
+    "s3:GetBucketPolicy",
+    "s3:PutBucketPolicy",
+    "s3:PutBucketPublicAccessBlock",
+];
+
 /// Decides. Root may do everything that the bucket's policy does not deny, and can always mend that. Others may do what
 /// the policy allows them, and nothing without one. `keys` answers for the request's condition keys.
 pub fn decide(
@@ -76,6 +85,10 @@ pub fn decide(
         Principal::Known(_) => return Decision::Deny,
     };
     let is_root = matches!(caller, Caller::Root(_));
+    // Whatever the policy says: who could change it could give away what it keeps.
+    if !is_root && OF_THE_ACCOUNT.contains(&action) {
+        return Decision::Deny;
+    }
     let (policy, restricts_public) = match guard {
         Guard::Owner if is_root => return Decision::Allow,
         Guard::Owner => return Decision::Deny,
@@ -158,6 +171,15 @@ mod tests {
         check(&public, true, anonymous, "s3:GetObject", Decision::Deny);
         check(&public, true, &root, "s3:GetObject", Decision::Allow);
         check(&public, false, &root, "s3:DeleteObject", Decision::Allow);
+        let open = policy(
+            r#"{"Effect":"Allow","Principal":"*","Action":"s3:*","Resource":["arn:aws:s3:::bucket","arn:aws:s3:::bucket/*"]}"#,
+        );
+        check(&open, false, anonymous, "s3:PutObject", Decision::Allow);
+        check(&open, false, anonymous, "s3:DeleteBucket", Decision::Allow);
+        for action in OF_THE_ACCOUNT {
+            check(&open, false, anonymous, action, Decision::Deny);
+            check(&open, false, &root, action, Decision::Allow);
+        }
         let closed = policy(
             r#"{"Effect":"Deny","Principal":"*","Action":"s3:*","Resource":["arn:aws:s3:::bucket","arn:aws:s3:::bucket/*"]}"#,
         );

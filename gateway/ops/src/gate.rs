@@ -31,6 +31,7 @@ use iam::{Context, Decision, Guard, Principal, Resource, Snapshot};
 use s3::head::Head;
 use s3::query::Query;
 use s3::request::{DeleteObjects, Demand, Demands, RefusedEntry};
+use s3::routing::Operation;
 use s3::sigv4::AuthKind;
 use s3::{Code, Error};
 use store::Bucket;
@@ -81,15 +82,17 @@ pub struct Asker<'a> {
     pub signed: Option<(AuthKind, u64)>,
     /// In Unix seconds.
     pub now: u64,
+    /// Of this server.
+    pub region: &'a str,
     /// Where buckets, and so their policies, are looked up.
     pub buckets: &'a dyn Fn(&BucketName) -> Option<Arc<Bucket>>,
 }
 
 /// Decides every demand of `request`; all must be allowed.
 pub fn authorize<R: Demands>(request: R, asker: &Asker<'_>) -> Result<Authorized<R>, Denied> {
-    let demands = request.demands();
+    let (operation, demands) = (request.operation(), request.demands());
     // A request that demands nothing would be allowed to anyone.
-    let allowed = !demands.is_empty() && demands.iter().all(|demand| allows(demand, None, asker));
+    let allowed = !demands.is_empty() && demands.iter().all(|demand| allows(operation, demand, None, asker));
     if allowed { Ok(Authorized(request)) } else { Err(denied()) }
 }
 
@@ -97,7 +100,11 @@ pub fn authorize<R: Demands>(request: R, asker: &Asker<'_>) -> Result<Authorized
 pub fn hide_absence(error: Error, bucket: &BucketName, key: &ObjectKey, asker: &Asker<'_>) -> Error {
     let is_absence = matches!(error.code, Code::NoSuchKey | Code::NoSuchVersion);
     let list = Demand { action: "s3:ListBucket", bucket: Some(bucket), key: None, version: None };
-    if is_absence && !allows(&list, Some(key.as_str()), asker) { denied().into() } else { error }
+    if is_absence && !allows(Operation::ListObjects, &list, Some(key.as_str()), asker) {
+        denied().into()
+    } else {
+        error
+    }
 }
 
 /// A request to the server itself, which is about neither bucket nor key.
@@ -119,8 +126,10 @@ pub fn authorize_admin<R: Administrative>(request: R, asker: &Asker<'_>) -> Resu
 /// not known gets no reply of that kind, unless something is allowed.
 pub fn authorize_entries(mut request: DeleteObjects, asker: &Asker<'_>) -> Result<Authorized<DeleteObjects>, Denied> {
     let bucket = &request.bucket.name;
-    let (allowed, refused): (Vec<_>, Vec<_>) =
-        request.entries.into_iter().partition(|entry| allows(&entry.demand(bucket), None, asker));
+    let (allowed, refused): (Vec<_>, Vec<_>) = request.entries.into_iter().partition(|entry| {
+        let mut demands = entry.demands(bucket);
+        demands.all(|demand| allows(Operation::DeleteObjects, &demand, None, asker))
+    });
     if let (Principal::Anonymous, []) = (asker.principal, &allowed[..]) {
         return Err(denied());
     }
@@ -133,22 +142,33 @@ pub fn authorize_entries(mut request: DeleteObjects, asker: &Asker<'_>) -> Resul
     Ok(Authorized(request))
 }
 
-/// Whether a principal may be listened to at all before its request is known: reading its document costs memory.
-pub fn admit(asker: &Asker<'_>, bucket: Option<&BucketName>) -> Result<(), Denied> {
-    match asker.principal {
-        Principal::Known(_) => Ok(()),
-        // A policy may allow it what it asks for.
-        Principal::Anonymous => match bucket.and_then(asker.buckets).as_deref().map(guard) {
-            Some(Guard::Policy { .. }) => Ok(()),
-            Some(Guard::Owner | Guard::Unreadable) | None => Err(denied()),
-        },
-    }
+/// Whether a principal may be listened to at all before its request is known: reading its document costs memory. The
+/// anonymous may if what the document is for is allowed to them; of a multi-object delete that shows entry by entry, so a
+/// policy has to be there.
+pub fn admit(
+    asker: &Asker<'_>,
+    operation: Option<Operation>,
+    bucket: Option<&BucketName>,
+    key: Option<&ObjectKey>,
+) -> Result<(), Denied> {
+    let may = match (asker.principal, operation) {
+        (Principal::Known(_), _) => true,
+        (Principal::Anonymous, None) => false,
+        (Principal::Anonymous, Some(Operation::DeleteObjects)) => {
+            let bucket = bucket.and_then(asker.buckets);
+            matches!(bucket.as_deref().map(guard), Some(Guard::Policy { .. }))
+        }
+        (Principal::Anonymous, Some(operation)) => {
+            allows(operation, &Demand { action: operation.action(), bucket, key, version: None }, None, asker)
+        }
+    };
+    if may { Ok(()) } else { Err(denied()) }
 }
 
 /// `prefix`: what the demand, which is a listing, is about, where that is not the request's.
-fn allows(demand: &Demand<'_>, prefix: Option<&str>, asker: &Asker<'_>) -> bool {
+fn allows(operation: Operation, demand: &Demand<'_>, prefix: Option<&str>, asker: &Asker<'_>) -> bool {
     let resource = Resource { bucket: demand.bucket, key: demand.key, version: demand.version };
-    let circumstances = Circumstances { asker, demand, prefix };
+    let circumstances = Circumstances { asker, operation, demand, prefix };
     let bucket = demand.bucket.and_then(asker.buckets);
     let guard = bucket.as_deref().map_or(Guard::Owner, guard);
     match iam::decide(asker.identities, asker.principal, demand.action, &resource, guard, &circumstances) {
@@ -214,6 +234,7 @@ mod tests {
             query: &Query::default(),
             signed: None,
             now: 0,
+            region: "eu-1",
             buckets: &|_| bucket.clone(),
         })
     }
@@ -285,16 +306,26 @@ mod tests {
     }
 
     #[test]
-    fn a_document_of_the_anonymous_is_read_only_where_a_policy_may_allow_it() {
+    fn a_document_of_the_anonymous_is_read_only_where_a_policy_allows_what_it_is_for() {
         let snapshot = snapshot("root");
         let root = snapshot.principal(Some("root")).expect("root is known");
-        let check = |principal: &Principal, statement: Option<&str>, expect: bool| {
-            let admitted = ask(principal, &snapshot, statement, |asker| admit(asker, Some(&name())).is_ok());
-            assert_eq!(admitted, expect, "{statement:?}");
+        let check = |principal: &Principal, operation, statement: Option<&str>, expect: bool| {
+            let key = ObjectKey::parse("a").expect("a valid key");
+            let admitted = ask(principal, &snapshot, statement, |asker| {
+                admit(asker, Some(operation), Some(&name()), Some(&key)).is_ok()
+            });
+            assert_eq!(admitted, expect, "{operation:?} {statement:?}");
         };
-        check(&root, None, true);
-        check(&Principal::Anonymous, None, false);
-        check(&Principal::Anonymous, Some(READ), true);
-        check(&Principal::Anonymous, Some("{}"), false);
+        const WRITE: &str =
+            r#"{"Effect":"Allow","Principal":"*","Action":"s3:PutObject","Resource":"arn:aws:s3:::bucket/*"}"#;
+        let (complete, delete) = (Operation::CompleteMultipartUpload, Operation::DeleteObjects);
+        check(&root, complete, None, true);
+        check(&Principal::Anonymous, complete, None, false);
+        check(&Principal::Anonymous, complete, Some(READ), false);
+        check(&Principal::Anonymous, complete, Some(WRITE), true);
+        check(&Principal::Anonymous, Operation::PutBucketTagging, Some(WRITE), false);
+        check(&Principal::Anonymous, delete, None, false);
+        check(&Principal::Anonymous, delete, Some(READ), true);
+        check(&Principal::Anonymous, delete, Some("{}"), false);
     }
 }

@@ -13,7 +13,7 @@ use s3::head::Head;
 use s3::query::Query;
 use s3::reply::{Location, SelectedAttributes, StartedUpload, render_versioning};
 use s3::request::{self, Demands, Parsed, Request};
-use s3::routing::Route;
+use s3::routing::{Operation, Route};
 use s3::sigv4::AuthKind;
 use s3::{Code, reply::Reply};
 use types::{BucketName, ObjectKey};
@@ -39,17 +39,16 @@ impl Caller<'_> {
         Ok(self.ask(|asker| gate::authorize(request, asker))?)
     }
 
-    fn admit(&self, bucket: Option<&str>) -> Result<(), Error> {
-        let bucket = bucket.and_then(|bucket| BucketName::parse(bucket).ok());
-        Ok(self.ask(|asker| gate::admit(asker, bucket.as_ref()))?)
+    /// `operation`: what the document is for, if it is for one of S3.
+    fn admit(&self, operation: Option<Operation>, address: &Address) -> Result<(), Error> {
+        let bucket = address.bucket.as_deref().and_then(|bucket| BucketName::parse(bucket).ok());
+        let key = address.key.as_deref().and_then(|key| ObjectKey::parse(key).ok());
+        Ok(self.ask(|asker| gate::admit(asker, operation, bucket.as_ref(), key.as_ref()))?)
     }
 
     /// The outcome of a read: who may not list the bucket does not learn whether the key is there.
-    fn told<T>(&self, read: Result<T, Error>, request: &impl Demands, key: &ObjectKey) -> Result<T, Error> {
-        read.map_err(|error| match request.bucket() {
-            Some(bucket) => self.ask(|asker| gate::hide_absence(error, &bucket.name, key, asker)),
-            None => error,
-        })
+    fn told<T>(&self, read: Result<T, Error>, bucket: &BucketName, key: &ObjectKey) -> Result<T, Error> {
+        read.map_err(|error| self.ask(|asker| gate::hide_absence(error, bucket, key, asker)))
     }
 
     fn ask<T>(&self, ask: impl FnOnce(&Asker<'_>) -> T) -> T {
@@ -61,6 +60,7 @@ impl Caller<'_> {
             query: self.query,
             signed: self.signed,
             now: self.now,
+            region: &self.ops.site().region,
             buckets: &|name| self.ops.bucket(name),
         })
     }
@@ -75,7 +75,7 @@ impl S3Front {
                 ops::admin::administer(&self.ops, request).await
             }
             Err(refusal) => {
-                caller.admit(None)?;
+                caller.admit(None, address)?;
                 refusal
             }
         };
@@ -94,9 +94,13 @@ impl S3Front {
         let (request, rule) = match request::parse(route, caller.head, address)? {
             Parsed::Ready(request) => (request, Some(rule)),
             Parsed::AwaitsDocument(waiting) => {
-                caller.admit(address.bucket.as_deref())?;
+                caller.admit(Some(waiting.operation()), address)?;
                 let kib = (waiting.plan().length / 1024 + 1) as usize;
-                let _memory = self.documents.try_acquire(kib).ok_or_else(too_much)?;
+                let documents = match caller.principal {
+                    Principal::Known(_) => &self.documents,
+                    Principal::Anonymous => &self.unsigned_documents,
+                };
+                let _memory = documents.try_acquire(kib).ok_or_else(too_much)?;
                 let document = document(exchange, waiting.plan(), rule).await?;
                 // The document was the whole body: nothing is left to be bound.
                 return carry_out(waiting.read(&document)?, caller, None, exchange).await;
@@ -121,13 +125,13 @@ async fn carry_out(
             }
             let request = caller.authorize(*request)?;
             let read = ops::get_object(ops, &request).await;
-            let (reading, outgoing) = caller.told(read, &*request, &request.key)?;
+            let (reading, outgoing) = caller.told(read, &request.bucket.name, &request.key)?;
             return Ok(Answer { reply: reading.render(&request), outgoing });
         }
         Request::HeadObject(request) => {
             let request = caller.authorize(*request)?;
             let read = ops::head_object(ops, &request).await;
-            caller.told(read, &*request, &request.0.key)?.render(&request.0)
+            caller.told(read, &request.0.bucket.name, &request.0.key)?.render(&request.0)
         }
         Request::PutObject(request) => {
             let request = caller.authorize(*request)?;
@@ -144,11 +148,15 @@ async fn carry_out(
             let request = caller.ask(|asker| gate::authorize_entries(*request, asker))?;
             ops::delete_objects(ops, request).await?.render()
         }
-        Request::CopyObject(request) => ops::copy_object(ops, caller.authorize(*request)?).await?.render(),
+        Request::CopyObject(request) => {
+            let source = request.source.clone();
+            let copied = ops::copy_object(ops, caller.authorize(*request)?).await;
+            caller.told(copied, &source.bucket, &source.key)?.render()
+        }
         Request::GetObjectAttributes(request) => {
             let request = caller.authorize(*request)?;
             let read = ops::get_object_attributes(ops, &request).await;
-            let (facts, parts) = caller.told(read, &*request, &request.key)?;
+            let (facts, parts) = caller.told(read, &request.bucket.name, &request.key)?;
             SelectedAttributes { facts: &facts, selection: request.selection, parts }.render()
         }
         Request::ListBuckets(request) => ops::list_buckets(ops, caller.authorize(*request)?).render(),
@@ -207,12 +215,23 @@ async fn carry_out(
             let request = caller.authorize(*request)?;
             ops::list_configurations(ops, &request)?.render(&request)
         }
-        Request::ReadUnset(request) => ops::read_unset(ops, &caller.authorize(*request)?).await?,
+        Request::ReadUnset(request) => {
+            let request = caller.authorize(*request)?;
+            let read = ops::read_unset(ops, &request).await;
+            match &request.key {
+                Some(key) => caller.told(read, &request.bucket.name, key)?,
+                None => read?,
+            }
+        }
         Request::CreateMultipartUpload(request) => {
             let request = caller.authorize(*request)?;
             ops::create_multipart_upload(ops, &request).await?.render()
         }
-        Request::UploadPartCopy(request) => ops::upload_part_copy(ops, caller.authorize(*request)?).await?.render(),
+        Request::UploadPartCopy(request) => {
+            let source = request.source.clone();
+            let copied = ops::upload_part_copy(ops, caller.authorize(*request)?).await;
+            caller.told(copied, &source.bucket, &source.key)?.render()
+        }
         Request::CompleteMultipartUpload(request) => {
             let request = caller.authorize(*request)?;
             let location = location(caller.head, exchange.is_tls());

@@ -2,6 +2,9 @@
 
 use super::keys::{Key, Value, Values};
 
+/// `aws:userid` of who has no id.
+pub(super) const ANONYMOUS_ID: &str = "anonymous";
+
 /// An account: its number, which ARNs hold, and the id that ACLs and `CanonicalUser` name it by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Account<'a> {
@@ -66,7 +69,7 @@ impl<'a> Caller<'a> {
                 Caller::Anonymous | Caller::Root(_) | Caller::Session(_) => Values::Absent,
             },
             "aws:userid" => match self {
-                Caller::Anonymous => "anonymous".into(),
+                Caller::Anonymous => ANONYMOUS_ID.into(),
                 Caller::Root(account) => account.id.into(),
                 Caller::User(user) => user.id.into(),
                 Caller::Session(session) => session.id.into(),
@@ -87,7 +90,7 @@ impl<'a> Caller<'a> {
                 Caller::User(_) => "User".into(),
                 Caller::Session(_) => "AssumedRole".into(),
             },
-            "aws:principalisawsservice" => false.into(),
+            "aws:principalisawsservice" | "aws:viaawsservice" => false.into(),
             _ => return None,
         })
     }

@@ -1,6 +1,7 @@
 //! Whether a bucket's policy is public, as `GetBucketPolicyStatus` tells and `BlockPublicPolicy` refuses it.
 
 use super::arn::{self, Fields};
+use super::caller::ANONYMOUS_ID;
 use super::condition::{Condition, Polarity, Quantifier, Test};
 use super::document::Policy;
 use super::operand::Operands;
@@ -65,7 +66,7 @@ fn fixes(condition: &Condition) -> bool {
         }
         (ACCESS_POINT, Operands::Arns(patterns)) => patterns.iter().all(|pattern| has_fixed_account(pattern.fields())),
         (key, Operands::Texts(_, patterns)) if FIXING.contains(&key) => {
-            patterns.iter().all(|pattern| is_fixed(pattern.fixed()))
+            patterns.iter().all(|pattern| is_fixed(pattern.fixed()) && !is_of_everyone(pattern.fixed()))
         }
         (key, Operands::Arns(patterns)) if FIXING.contains(&key) => {
             patterns.iter().all(|pattern| is_fixed(pattern.fixed()))
@@ -86,6 +87,11 @@ fn fixes(condition: &Condition) -> bool {
 /// A value without wildcards and variables, also where the operator or the language takes them for text.
 fn is_fixed(text: Option<&str>) -> bool {
     text.is_some_and(|text| !text.is_empty() && !text.contains(['*', '?']) && !text.contains("${"))
+}
+
+/// The id of those who have none.
+fn is_of_everyone(text: Option<&str>) -> bool {
+    text.is_some_and(|text| text.eq_ignore_ascii_case(ANONYMOUS_ID))
 }
 
 fn has_fixed_account(fields: Option<Fields>) -> bool {

@@ -2,6 +2,7 @@
 
 use types::{BucketName, DeleteCondition, EtagSet, ObjectKey, Timestamp, VersionId};
 
+use super::object::with_read;
 use super::{BucketRef, Demand, Demands, Source, versioned};
 use crate::conditions;
 use crate::configuration;
@@ -235,19 +236,20 @@ impl Demands for DeleteObjects {
 
     /// One for each entry: an entry that is not allowed fails alone.
     fn demands(&self) -> Vec<Demand<'_>> {
-        self.entries.iter().map(|entry| entry.demand(&self.bucket.name)).collect()
+        self.entries.iter().flat_map(|entry| entry.demands(&self.bucket.name)).collect()
     }
 }
 
 impl DeleteEntry {
     /// What must be allowed for this entry alone.
-    pub fn demand<'a>(&'a self, bucket: &'a BucketName) -> Demand<'a> {
-        Demand {
+    pub fn demands<'a>(&'a self, bucket: &'a BucketName) -> impl Iterator<Item = Demand<'a>> {
+        let delete = Demand {
             action: versioned("s3:DeleteObject", "s3:DeleteObjectVersion", self.version),
             bucket: Some(bucket),
             key: Some(&self.key),
             version: self.version,
-        }
+        };
+        with_read(delete, self.is_conditional()).into_iter()
     }
 
     /// Whether it names any state the object must be in.

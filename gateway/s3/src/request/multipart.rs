@@ -3,7 +3,7 @@
 use types::{Attributes, Etag, ObjectKey, PartNumber, UploadId, WriteCondition};
 
 use super::bucket::demands_on_bucket;
-use super::object::{PARTS_MAX, demands_on_object, from, on, parse_part_number};
+use super::object::{PARTS_MAX, demands_on_object, from, on, parse_part_number, with_read};
 use super::{BucketRef, Demand, Demands, Source};
 use crate::body::BodyPlan;
 use crate::checksum::{self, Algorithm, ChecksumType, Digest};
@@ -318,13 +318,19 @@ impl ListMultipartUploads {
 }
 
 demands_on_object! {
-    CreateMultipartUpload |request| vec![on(&request.bucket, &request.key, request.operation().action(), None)];
+    CreateMultipartUpload |request| {
+        let create = on(&request.bucket, &request.key, request.operation().action(), None);
+        with_read(create, !request.condition.is_empty())
+    };
     UploadPart |request| vec![on(&request.bucket, &request.key, request.operation().action(), None)];
     UploadPartCopy |request| vec![
         on(&request.bucket, &request.key, request.operation().action(), None),
         from(&request.source),
     ];
-    CompleteMultipartUpload |request| vec![on(&request.bucket, &request.key, request.operation().action(), None)];
+    CompleteMultipartUpload |request| {
+        let complete = on(&request.bucket, &request.key, request.operation().action(), None);
+        with_read(complete, request.condition.if_match.is_some())
+    };
     AbortMultipartUpload |request| vec![on(&request.bucket, &request.key, request.operation().action(), None)];
     ListParts |request| vec![on(&request.bucket, &request.key, request.operation().action(), None)];
 }

@@ -280,19 +280,25 @@ macro_rules! demands_on_object {
 pub(super) use demands_on_object;
 
 demands_on_object! {
-    PutObject |request| vec![on(&request.bucket, &request.key, request.operation().action(), None)];
+    PutObject |request| {
+        let put = on(&request.bucket, &request.key, request.operation().action(), None);
+        with_read(put, request.condition.if_match.is_some())
+    };
     GetObject |request| {
         let action = versioned("s3:GetObject", "s3:GetObjectVersion", request.version);
         vec![on(&request.bucket, &request.key, action, request.version)]
     };
     DeleteObject |request| {
         let action = versioned("s3:DeleteObject", "s3:DeleteObjectVersion", request.version);
-        vec![on(&request.bucket, &request.key, action, request.version)]
+        let delete = on(&request.bucket, &request.key, action, request.version);
+        with_read(delete, !request.condition.is_empty())
     };
-    CopyObject |request| vec![
-        on(&request.bucket, &request.key, request.operation().action(), None),
-        from(&request.source),
-    ];
+    CopyObject |request| {
+        let put = on(&request.bucket, &request.key, request.operation().action(), None);
+        let mut demands = with_read(put, request.condition.if_match.is_some());
+        demands.push(from(&request.source));
+        demands
+    };
     GetObjectAttributes |request| {
         let read = versioned("s3:GetObject", "s3:GetObjectVersion", request.version);
         let attributes = versioned("s3:GetObjectAttributes", "s3:GetObjectVersionAttributes", request.version);
@@ -324,6 +330,13 @@ pub(super) fn on<'a>(
     version: Option<VersionId>,
 ) -> Demand<'a> {
     Demand { action, bucket: Some(&bucket.name), key: Some(key), version }
+}
+
+/// A change of an object that says what must be there tells what is there: whoever makes it must be allowed to read.
+pub(super) fn with_read(change: Demand<'_>, is_told: bool) -> Vec<Demand<'_>> {
+    let action = versioned("s3:GetObject", "s3:GetObjectVersion", change.version);
+    let read = is_told.then_some(Demand { action, ..change });
+    std::iter::once(change).chain(read).collect()
 }
 
 /// The read that a copy makes of its source.

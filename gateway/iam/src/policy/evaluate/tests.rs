@@ -543,10 +543,8 @@ fn documented_identity_policies_do_what_they_are_for() {
            {"Effect":"Allow","Action":"*","Resource":"*"}"#,
     );
     let from = |address: [u8; 4]| ("aws:sourceip", Value::Address(address.into()));
-    let direct = ("aws:viaawsservice", Value::Bool(false));
-    check(&networks, ("s3:GetObject", OBJECT), &[from([192, 0, 2, 1]), direct.clone()], Allow);
-    check(&networks, ("s3:GetObject", OBJECT), &[from([198, 51, 100, 1]), direct], ExplicitDeny);
-    check(&networks, ("s3:GetObject", OBJECT), &[from([198, 51, 100, 1])], Allow);
+    check(&networks, ("s3:GetObject", OBJECT), &[from([192, 0, 2, 1])], Allow);
+    check(&networks, ("s3:GetObject", OBJECT), &[from([198, 51, 100, 1])], ExplicitDeny);
     // Tags of a request, of which each must be one of a few.
     let tags = identity(
         r#"{"Effect":"Allow","Action":"s3:PutObjectTagging","Resource":"*",
