@@ -142,8 +142,9 @@ func (o order) format(device string) error {
 }
 
 // mount mounts the file system. ext4 refuses a journal whose last commit block is torn, and its checker drops that
-// transaction, which nobody was told to be durable; distributions run it at each boot. Here it runs only when it is needed,
-// so that the kernel replays journals, too.
+// transaction, which nobody was told to be durable; distributions run it at each boot. It refuses as well a superblock that is
+// torn, since that takes two sectors of 512 bytes; then an administrator names a copy of it. Here the checker runs only
+// when it is needed, so that the kernel replays journals, too.
 func (o order) mount() (repaired bool, err error) {
 	options := ""
 	if o.Fs == "ext4" {
@@ -154,14 +155,27 @@ func (o order) mount() (repaired bool, err error) {
 		if refused == nil || o.Fs != "ext4" {
 			return refused
 		}
-		var code *exec.ExitError
-		if err := run("e2fsck", "-p", device); err != nil && !(errors.As(err, &code) && code.ExitCode() == e2fsckMended) {
+		if err := repair(device); err != nil {
 			return fmt.Errorf("mount: %w; %w", refused, err)
 		}
 		repaired = true
 		return unix.Mount(device, o.Place, o.Fs, unix.MS_NOATIME, options)
 	})
 	return repaired, err
+}
+
+// repair has ext4's checker mend a file system, with a copy of its superblock if there is no other way.
+func repair(device string) error {
+	var failures error
+	for _, words := range [][]string{{"-p"}, {"-y", "-b", "32768", "-B", "4096"}} {
+		err := run("e2fsck", append(words, device)...)
+		var code *exec.ExitError
+		if err == nil || errors.As(err, &code) && code.ExitCode() == e2fsckMended {
+			return nil
+		}
+		failures = errors.Join(failures, err)
+	}
+	return failures
 }
 
 func (o order) unmount() error {
