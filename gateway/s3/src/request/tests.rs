@@ -221,7 +221,7 @@ fn a_multi_delete_is_parsed_entry_by_entry() {
     );
     assert_eq!((request.refused[0].key.as_str(), request.refused[0].error.code), ("d", Code::NoSuchVersion));
     let actions: Vec<_> = request.demands().iter().map(|demand| demand.action).collect();
-    assert_eq!(actions, ["s3:DeleteObject", "s3:DeleteObjectVersion"]);
+    assert_eq!(actions, ["s3:DeleteObject", "s3:DeleteObjectVersion", "s3:GetObjectVersion"]);
 
     let many = |count: usize| format!("<Delete>{}</Delete>", "<Object><Key>k</Key></Object>".repeat(count));
     assert_eq!(take!(delete(&many(1_000)), DeleteObjects).entries.len(), 1_000);
